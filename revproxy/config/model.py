@@ -1,0 +1,305 @@
+"""What the operator wrote: frozen values, one class for each table of the configuration.
+
+Rules of this module:
+
+* a class here holds what was written and its default, never live state and never a decision;
+* durations are ``float`` seconds, sizes ``int`` bytes, rates ``float`` bytes (or events) a second;
+  ``None`` is the written word ``"off"``;
+* text is ``str``; what goes on the wire is made ``bytes`` by :mod:`revproxy.config.compile`;
+* these classes are the Python API: what TOML can say, ``Config(...)`` can say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from attrs import Factory, field, frozen
+
+Duration = float
+Size = int
+Rate = float
+
+#: Fields of a backend's response that would tell a client what stands behind the proxy.
+IDENTITY_FIELDS = (
+    "server",
+    "x-powered-by",
+    "x-aspnet-version",
+    "x-aspnetmvc-version",
+    "x-runtime",
+    "x-backend-server",
+)
+
+
+@frozen(kw_only=True)
+class MinimumRate:
+    """The least a peer has to send or take, in bytes a second, averaged over ``over`` seconds."""
+
+    rate: Rate = 240.0
+    over: Duration = 10.0
+
+
+@frozen(kw_only=True)
+class ClientTimeouts:
+    """How long a client may take, in seconds."""
+
+    head: Duration = 10.0
+    body: Duration = 30.0
+    keep_alive: Duration = 75.0
+    tunnel: Duration = 3600.0
+
+
+@frozen(kw_only=True)
+class Limits:
+    """How much a client may send or hold; ``None`` is no limit.
+
+    ``connections`` of ``None`` follows the descriptor limit of the process.
+    """
+
+    head: Size = 32 * 1024
+    fields: int = 100
+    target: Size = 8 * 1024
+    body: Size | None = None
+    connections: int | None = None
+    connections_per_address: int | None = None
+    requests_per_connection: int | None = None
+
+
+@frozen(kw_only=True)
+class Server:
+    """The ``[server]`` table."""
+
+    workers: Literal[1] = 1
+    trusted_proxies: tuple[str, ...] = ()
+    drain_timeout: Duration = 30.0
+    timeouts: ClientTimeouts = ClientTimeouts()
+    limits: Limits = Limits()
+    minimum_rate: MinimumRate | None = MinimumRate()
+    underscores: Literal["drop", "pass", "refuse"] = "drop"
+    merge_slashes: bool = False
+    forwarded: bool = False
+    via: str | None = "revproxy"
+    via_response: bool = False
+    hide: tuple[str, ...] = IDENTITY_FIELDS
+
+
+@frozen(kw_only=True)
+class AccessLog:
+    """The ``[access_log]`` table; ``path`` of ``"-"`` is standard output."""
+
+    enabled: bool = True
+    format: Literal["combined", "json"] = "combined"
+    path: str = "-"
+
+
+@frozen(kw_only=True)
+class Listen:
+    """One ``[[listen]]`` table: where clients connect.
+
+    ``name`` is what ``match.listen`` refers to; it defaults to the endpoint string.
+    """
+
+    endpoint: str
+    name: str | None = None
+
+
+@frozen(kw_only=True)
+class Backend:
+    """One backend: a client endpoint string and its share.
+
+    ``address`` is what was written (an endpoint string, ``host:port`` or ``http://host:port``);
+    :func:`revproxy.config.endpoints.client_endpoint` turns it into an endpoint string.
+    """
+
+    endpoint: str
+    weight: int = 1
+    backup: bool = False
+
+
+@frozen(kw_only=True)
+class UpstreamTimeouts:
+    """How long a backend may take, in seconds; ``total`` bounds a whole exchange."""
+
+    connect: Duration = 5.0
+    first_byte: Duration = 60.0
+    idle: Duration = 60.0
+    total: Duration | None = None
+
+
+@frozen(kw_only=True)
+class Pool:
+    """How connections to one backend are kept.
+
+    ``idle`` connections at most wait for use, each for ``idle_time`` seconds at most and none
+    older than ``age``; at most ``connections`` exist, and ``queue`` requests wait for one for at
+    most ``queue_time`` seconds.
+    """
+
+    idle: int = 256
+    idle_time: Duration = 60.0
+    age: Duration | None = None
+    connections: int | None = None
+    queue: int = 1000
+    queue_time: Duration = 5.0
+
+
+@frozen(kw_only=True)
+class Upstream:
+    """One ``[upstreams.NAME]`` table: a group of backends that serve the same thing.
+
+    ``host`` is ``"preserve"``, ``"backend"`` (the backend's own ``host:port``) or a fixed name.
+    """
+
+    backends: tuple[Backend, ...]
+    balance: Literal["round-robin"] = "round-robin"
+    timeouts: UpstreamTimeouts = UpstreamTimeouts()
+    pool: Pool = Pool()
+    host: str = "preserve"
+
+
+@frozen(kw_only=True)
+class Match:
+    """The conditions of a route; an empty tuple or mapping asks nothing.
+
+    All conditions must hold; within one, any of its values will do. In ``header``, ``query`` and
+    ``cookie`` the value ``"*"`` asks only that the name is there.
+    """
+
+    host: tuple[str, ...] = ()
+    path: tuple[str, ...] = ()
+    method: tuple[str, ...] = ()
+    header: Mapping[str, tuple[str, ...]] = Factory(dict)
+    query: Mapping[str, tuple[str, ...]] = Factory(dict)
+    cookie: Mapping[str, tuple[str, ...]] = Factory(dict)
+    content_type: tuple[str, ...] = ()
+    client: tuple[str, ...] = ()
+    scheme: tuple[Literal["http", "https"], ...] = ()
+    listen: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class QueryRewrite:
+    """Changes to the query string, by parameter name."""
+
+    set: Mapping[str, str] = Factory(dict)
+    remove: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class Rewrite:
+    """Changes to the request's target, in this order; see ``docs/rewriting.rst``.
+
+    ``regex`` is matched against the path and ``to`` may use its groups (``$1``, ``${name}``).
+    """
+
+    strip_prefix: str | None = None
+    add_prefix: str | None = None
+    replace: str | None = None
+    regex: str | None = None
+    to: str | None = None
+    query: QueryRewrite | None = None
+
+
+@frozen(kw_only=True)
+class HeaderChanges:
+    """Fields to remove, set (replacing) and add, in that order; values may use ``$variables``."""
+
+    remove: tuple[str, ...] = ()
+    set: Mapping[str, str] = Factory(dict)
+    add: Mapping[str, str] = Factory(dict)
+
+
+@frozen(kw_only=True)
+class Headers:
+    """The ``headers`` table of a route."""
+
+    request: HeaderChanges = HeaderChanges()
+    response: HeaderChanges = HeaderChanges()
+
+
+@frozen(kw_only=True)
+class Respond:
+    """A fixed answer."""
+
+    status: int = 200
+    body: str = ""
+    content_type: str = "text/plain; charset=utf-8"
+    headers: Mapping[str, str] = Factory(dict)
+
+
+@frozen(kw_only=True)
+class Redirect:
+    """A redirect: either a whole target ``to`` (with ``$variables``) or the parts that change."""
+
+    status: Literal[301, 302, 303, 307, 308] = 308
+    to: str | None = None
+    scheme: Literal["http", "https"] | None = None
+    host: str | None = None
+    port: int | None = None
+    path: str | None = None
+
+
+@frozen(kw_only=True)
+class Buffer:
+    """Whole bodies up to these sizes are held before they are passed on; ``None`` streams."""
+
+    request: Size | None = None
+    response: Size | None = None
+
+
+@frozen(kw_only=True)
+class RouteLimits:
+    """Limits of one route; they take the place of the server's."""
+
+    body: Size | None = None
+
+
+@frozen(kw_only=True)
+class Middleware:
+    """One of the user's own hooks: ``"module:name"``, or the callable itself.
+
+    ``at`` is the hook point. A hook that raises or takes longer than ``timeout`` seconds refuses
+    the request when ``fail`` is ``"closed"`` and is passed over when it is ``"open"``.
+    """
+
+    call: str | Callable[..., Any]
+    at: Literal["client-request", "backend-request", "backend-response", "client-response"] = "client-request"
+    timeout: Duration | None = 10.0
+    fail: Literal["open", "closed"] = "closed"
+
+
+@frozen(kw_only=True)
+class Route:
+    """One ``[[routes]]`` table. Exactly one of the last five says what ends the route.
+
+    ``upgrade`` names the protocols a client may switch to; ``minimum_rate`` and ``limits`` of a
+    route take the place of the server's; ``minimum_rate`` of ``"server"`` keeps the server's.
+    """
+
+    name: str | None = None
+    match: Match = Match()
+    rewrite: Rewrite | None = None
+    headers: Headers | None = None
+    limits: RouteLimits | None = None
+    minimum_rate: MinimumRate | None | Literal["server"] = "server"
+    buffer: Buffer | None = None
+    upgrade: tuple[str, ...] = ("websocket",)
+    middleware: tuple[Middleware, ...] = ()
+    upstream: str | None = None
+    respond: Respond | None = None
+    redirect: Redirect | None = None
+    resource: str | Any | None = None
+    files: str | None = None
+
+
+@frozen(kw_only=True)
+class Config:
+    """A whole configuration."""
+
+    server: Server = Server()
+    access_log: AccessLog = AccessLog()
+    listen: tuple[Listen, ...] = ()
+    upstreams: Mapping[str, Upstream] = Factory(dict)
+    routes: tuple[Route, ...] = ()
+    #: Folder that relative paths in the configuration start from.
+    base: str = field(default=".")

@@ -1,0 +1,310 @@
+"""Requests, responses and their header fields as values.
+
+Rules of this module:
+
+* what is on the wire is ``bytes``; a field keeps its order, its case and its wire form;
+* a field is a plain tuple ``(name, value, line, kind)``: the lower-case name, the value without
+  surrounding white space, the line as it is sent (without CRLF), and what the proxy has to do
+  about it (0 for most, so that the hot path can pass by with one test);
+* nothing here does I/O and nothing here knows which side of the proxy it is on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from attrs import define
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Network, IPv6Network
+
+    Network = IPv4Network | IPv6Network
+
+Field = tuple[bytes, bytes, bytes, int]
+
+# What the proxy has to do about a field. Bits, so that one test covers several.
+CONNECTION = 1 << 0  # names further hop-by-hop fields (RFC 9110 7.6.1)
+HOP = 1 << 1  # hop-by-hop: never forwarded as it is
+LENGTH = 1 << 2  # Content-Length
+CODING = 1 << 3  # Transfer-Encoding
+HOST = 1 << 4
+EXPECT = 1 << 5
+FORWARDED = 1 << 6  # says where a request came from: believed only from trusted peers
+UPGRADE = 1 << 7
+TE = 1 << 8
+MAPPED = 1 << 9  # holds a URL, domain or path of the backend's
+UNDERSCORE = 1 << 10  # a name that backends could confuse with another
+HIDDEN = 1 << 11  # tells what the backend is
+
+_KINDS: dict[bytes, int] = {
+    b"connection": CONNECTION | HOP,
+    b"keep-alive": HOP,
+    b"proxy-connection": HOP,
+    b"proxy-authenticate": HOP,
+    b"proxy-authorization": HOP,
+    b"http2-settings": HOP,
+    b"te": TE | HOP,
+    b"upgrade": UPGRADE | HOP,
+    b"transfer-encoding": CODING | HOP,
+    b"content-length": LENGTH,
+    b"host": HOST,
+    b"expect": EXPECT,
+    b"forwarded": FORWARDED,
+    b"x-forwarded-for": FORWARDED,
+    b"x-forwarded-proto": FORWARDED,
+    b"x-forwarded-host": FORWARDED,
+    b"x-forwarded-port": FORWARDED,
+    b"x-forwarded-server": FORWARDED,
+    b"x-forwarded-prefix": FORWARDED,
+    b"x-forwarded-ssl": FORWARDED,
+    b"x-forwarded-scheme": FORWARDED,
+    b"x-real-ip": FORWARDED,
+    b"x-request-id": FORWARDED,
+    b"location": MAPPED,
+    b"content-location": MAPPED,
+    b"refresh": MAPPED,
+    b"set-cookie": MAPPED,
+}
+
+
+def kind_of(name: bytes) -> int:
+    """What the proxy has to do about fields of this lower-case name: bits, 0 for nothing."""
+    kind = _KINDS.get(name, 0)
+    return kind | UNDERSCORE if b"_" in name else kind
+
+
+TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+#: RFC 9110 5.5: no control bytes but the tab.
+VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+
+
+def field(name: bytes, value: bytes) -> Field:
+    """A field made by us or by the user's code.
+
+    :raises ValueError: when the name is no token or the value holds a control byte.
+    """
+    if not TOKEN.fullmatch(name):
+        raise ValueError(f"not a field name: {name!r}")
+    if not VALUE.fullmatch(value):
+        raise ValueError(f"control bytes in the value of {name.decode('ascii')}: {value!r}")
+    lower = name.lower()
+    value = value.strip(b" \t")
+    return (lower, value, name + b": " + value, kind_of(lower))
+
+
+class Headers:
+    """Header fields in their order; look-ups ignore case (RFC 9110 5.1)."""
+
+    __slots__ = ("fields",)
+
+    def __init__(self, fields: list[Field] | None = None) -> None:
+        self.fields: list[Field] = [] if fields is None else fields
+
+    @classmethod
+    def of(cls, items: Iterable[tuple[bytes, bytes]]) -> Headers:
+        """Fields from pairs of name and value. :raises ValueError: as :func:`field` does."""
+        return cls([field(name, value) for name, value in items])
+
+    def get(self, name: bytes, default: bytes | None = None) -> bytes | None:
+        """The first value of the field, or ``default``."""
+        name = name.lower()
+        for f in self.fields:
+            if f[0] == name:
+                return f[1]
+        return default
+
+    def get_all(self, name: bytes) -> list[bytes]:
+        """Every value of the field, in order."""
+        name = name.lower()
+        return [f[1] for f in self.fields if f[0] == name]
+
+    def get_list(self, name: bytes) -> list[bytes]:
+        """The members of a comma-separated field over all its lines, empty ones left out."""
+        return [item for value in self.get_all(name) for part in value.split(b",") if (item := part.strip(b" \t"))]
+
+    def __contains__(self, name: bytes) -> bool:
+        name = name.lower()
+        return any(f[0] == name for f in self.fields)
+
+    def set(self, name: bytes, value: bytes) -> None:
+        """Replace every field of this name by one. :raises ValueError: as :func:`field` does."""
+        new = field(name, value)
+        for at, f in enumerate(self.fields):
+            if f[0] == new[0]:
+                rest = [g for g in self.fields[at + 1 :] if g[0] != new[0]]
+                self.fields[at:] = [new, *rest]
+                return
+        self.fields.append(new)
+
+    def add(self, name: bytes, value: bytes) -> None:
+        """Append a field. :raises ValueError: as :func:`field` does."""
+        self.fields.append(field(name, value))
+
+    def remove(self, name: bytes) -> None:
+        """Remove every field of this name; no error when there is none."""
+        name = name.lower()
+        self.fields = [f for f in self.fields if f[0] != name]
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """Pairs of lower-case name and value."""
+        return ((f[0], f[1]) for f in self.fields)
+
+    def copy(self) -> Headers:
+        return Headers(self.fields[:])
+
+    def __len__(self) -> int:
+        return len(self.fields)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Headers) and [f[:2] for f in self.fields] == [f[:2] for f in other.fields]
+
+    def __repr__(self) -> str:
+        return f"Headers({[f[2] for f in self.fields]})"
+
+
+@define(eq=False)
+class Arrival:
+    """How requests of one connection reached us; shared by all of them.
+
+    :param peer: the address of the client's end of the connection, as text (``""`` for a Unix socket).
+    :param peer_port: its port, 0 where there is none.
+    :param port: the port of ours that it connected to, 0 where there is none.
+    :param scheme: ``b"http"`` or ``b"https"``.
+    :param listen: the name of the listener.
+    :param trusted: whether ``peer`` is one of the trusted proxies.
+    :param forwarded: the serialised fields that say so to a backend (made once for a connection).
+    :param local: the address of our end, for requests that name no host.
+    """
+
+    peer: str = ""
+    peer_port: int = 0
+    port: int = 0
+    scheme: bytes = b"http"
+    listen: str = ""
+    trusted: bool = False
+    forwarded: bytes = b""
+    local: str = ""
+
+
+class Request:
+    """One request as it is routed and sent on.
+
+    :ivar method: the method token.
+    :ivar path: normalised path (RFC 3986 6.2.2.2); what routes match and what backends get.
+    :ivar query: the query without ``?``, or ``None``.
+    :ivar raw_target: the request target as the client sent it, for the log.
+    :ivar host: lower-case host without port, ``b""`` when the client named none.
+    :ivar authority: the Host field's value as received.
+    :ivar version: 10 or 11 (20 for HTTP/2).
+    :ivar headers: all fields as received, in order.
+    :ivar kinds: all bits of the fields' kinds together.
+    :ivar length: bytes of the body, ``None`` when it is chunked.
+    :ivar keep_alive: whether the client's connection may carry another request.
+    :ivar expects_continue: the client waits for 100 (RFC 9110 10.1.1).
+    :ivar upgrade: the protocol it asks to switch to, lower case, or ``None``.
+    :ivar arrival: the connection it came by.
+    :ivar client: the client's address: the peer, or what a trusted proxy said.
+    """
+
+    __slots__ = (
+        "arrival",
+        "authority",
+        "client",
+        "expects_continue",
+        "headers",
+        "host",
+        "keep_alive",
+        "kinds",
+        "length",
+        "method",
+        "path",
+        "query",
+        "raw_target",
+        "upgrade",
+        "version",
+    )
+
+    def __init__(
+        self,
+        method: bytes,
+        path: bytes,
+        query: bytes | None,
+        headers: Headers,
+        *,
+        raw_target: bytes | None = None,
+        host: bytes = b"",
+        authority: bytes = b"",
+        version: int = 11,
+        kinds: int = 0,
+        length: int | None = 0,
+        keep_alive: bool = True,
+        expects_continue: bool = False,
+        upgrade: bytes | None = None,
+        arrival: Arrival | None = None,
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.query = query
+        self.headers = headers
+        self.raw_target = self.target if raw_target is None else raw_target
+        self.host = host
+        self.authority = authority
+        self.version = version
+        self.kinds = kinds
+        self.length = length
+        self.keep_alive = keep_alive
+        self.expects_continue = expects_continue
+        self.upgrade = upgrade
+        self.arrival: Arrival = arrival or Arrival()
+        self.client: str = self.arrival.peer
+
+    @property
+    def target(self) -> bytes:
+        """The origin-form target that backends get."""
+        return self.path if self.query is None else self.path + b"?" + self.query
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method!r} {self.host!r} {self.target!r} length={self.length}>"
+
+
+class Response:
+    """One response head, interim (1xx) or final.
+
+    :ivar length: bytes of the body as declared, ``None`` when not declared.
+    :ivar kinds: all bits of the fields' kinds together.
+    """
+
+    __slots__ = ("headers", "kinds", "length", "reason", "status")
+
+    def __init__(
+        self,
+        status: int,
+        headers: Headers | None = None,
+        *,
+        reason: bytes = b"",
+        length: int | None = None,
+        kinds: int = 0,
+    ) -> None:
+        self.status = status
+        self.headers = Headers() if headers is None else headers
+        self.reason = reason
+        self.length = length
+        self.kinds = kinds
+
+    def __repr__(self) -> str:
+        return f"<Response {self.status} length={self.length} {self.headers!r}>"
+
+
+@define(eq=False)
+class Answer:
+    """A whole response made by us: what a hook or a handler returns to answer at once.
+
+    :param headers: pairs or :class:`Headers`; Content-Length is added when it is sent.
+    """
+
+    status: int
+    headers: Headers = Headers()
+    body: bytes = b""
+    extra: Any = None
