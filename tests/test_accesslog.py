@@ -353,6 +353,25 @@ def test_no_thread_to_be_had(
     assert len(lines_of(path)) == 2
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_writer_that_died_is_started_again(reactor: Reactor, tmp_path: Path, said: list[str]) -> None:
+    path = tmp_path / "access.log"
+    log = AccessLog(str(path), "json", reactor)
+
+    def die(fd: int, data: bytes) -> int:
+        log._writer._os_write = os.write
+        raise MemoryError
+
+    log._writer._os_write = die
+    log.log(make(status=200))
+    reactor.advance(0.2)
+    reactor.serve()
+    assert said == ["access log: the writer ended"]
+    log.log(make(status=201))
+    reactor.finish(log.stop())
+    assert [json.loads(line)["status"] for line in lines_of(path)] == [200, 201]
+
+
 # -- the file --
 
 
