@@ -36,7 +36,7 @@ UPGRADE = 1 << 7
 TE = 1 << 8
 MAPPED = 1 << 9  # holds a URL, domain or path of the backend's
 UNDERSCORE = 1 << 10  # a name that backends could confuse with another
-HIDDEN = 1 << 11  # tells what the backend is
+DATE = 1 << 11
 
 _KINDS: dict[bytes, int] = {
     b"connection": CONNECTION | HOP,
@@ -50,6 +50,7 @@ _KINDS: dict[bytes, int] = {
     b"transfer-encoding": CODING | HOP,
     b"content-length": LENGTH,
     b"host": HOST,
+    b"date": DATE,
     b"expect": EXPECT,
     b"forwarded": FORWARDED,
     b"x-forwarded-for": FORWARDED,
