@@ -23,7 +23,8 @@ def main() -> int:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     from importlib import import_module
 
-    status = import_module("revproxy.cli").main(sys.argv[1:])
+    sys.argv[0] = "revproxy"
+    status = import_module("revproxy.cli").main()
     return int(status or 0)
 
 

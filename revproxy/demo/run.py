@@ -5,6 +5,8 @@ Rules of this module:
 * revproxy runs in a process group of its own, so that Ctrl-C reaches this process alone, which
   stops revproxy first (it drains: its backends still answer) and the backends after it;
 * the child stops by itself when this process vanishes: its standard input ends then;
+* under ``make``, which dies of Ctrl-C whatever its commands make of it, this process takes the
+  terminal for a process group of its own while it runs;
 * what an operator can get wrong (a port that is taken, no such file) is one line and status 1.
 """
 
@@ -17,7 +19,8 @@ import signal
 import socket
 import sys
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -142,8 +145,27 @@ def serve_demo(ports: Sequence[int], config: str) -> int:
     say(f"starting: revproxy run --config {config}")
     demo = Demo(reactor, [sys.executable, "-m", "revproxy.demo.child", "run", "--config", config], listens)
     reactor.callWhenRunning(demo.start)
-    _run(reactor, demo.interrupted)
+    with terminal_of_our_own():
+        _run(reactor, demo.interrupted)
     return demo.status
+
+
+@contextmanager
+def terminal_of_our_own() -> Iterator[None]:
+    """Be the terminal's foreground process group, where another one started us there; give it back in the end."""
+    before = os.getpgrp()
+    if before == os.getpid() or not os.isatty(0) or os.tcgetpgrp(0) != before:
+        yield
+        return
+    os.setpgid(0, 0)
+    # Neither changing the terminal from the background nor Ctrl-Z, which nobody would undo, may stop us.
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    signal.signal(signal.SIGTSTP, signal.SIG_IGN)
+    os.tcsetpgrp(0, os.getpgrp())
+    try:
+        yield
+    finally:
+        os.tcsetpgrp(0, before)
 
 
 def _run(reactor: Any, interrupted: Callable[[], None] | None = None) -> None:
