@@ -90,7 +90,9 @@ def split_host(value: bytes) -> bytes | None:
     return match[1].lower().rstrip(b".") or None
 
 
-def _request_line(line: bytes, max_target: int, merge_slashes: bool) -> tuple[bytes, bytes, bytes | None, bytes, bytes, int]:
+def _request_line(
+    line: bytes, max_target: int, merge_slashes: bool
+) -> tuple[bytes, bytes, bytes | None, bytes, bytes, int]:
     """(method, path, query, raw target, authority of an absolute target or ``b""``, version)."""
     match = _REQUEST_LINE.fullmatch(line)
     if match is None:
@@ -341,7 +343,11 @@ def response_framing(response: Response, method: bytes, minor: int) -> int:
 
 def find_flaw(partial: bytes) -> bool:
     """Whether an unfinished head can't become a valid one: bare CR or LF, or NUL."""
-    return b"\0" in partial or partial.count(b"\n") != partial.count(b"\r\n") or b"\r" in partial[:-1].replace(b"\r\n", b"")
+    return (
+        b"\0" in partial
+        or partial.count(b"\n") != partial.count(b"\r\n")
+        or b"\r" in partial[:-1].replace(b"\r\n", b"")
+    )
 
 
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(;[\t\x20-\x7e\x80-\xff]*)?")
@@ -368,7 +374,18 @@ class ChunkedReader:
     :param max_trailers: bytes of the trailer section.
     """
 
-    __slots__ = ("_extensions", "_left", "_line", "_read", "_trailer_bytes", "done", "fault", "max_trailers", "rest", "trailers")
+    __slots__ = (
+        "_extensions",
+        "_left",
+        "_line",
+        "_read",
+        "_trailer_bytes",
+        "done",
+        "fault",
+        "max_trailers",
+        "rest",
+        "trailers",
+    )
 
     def __init__(self, fault: Fault = CLIENT_BAD_BODY, max_trailers: int = 8192) -> None:
         self.fault = fault
