@@ -59,6 +59,10 @@ def check_client_endpoint(text: str) -> str | None:
     if kind in ("tcp", "ssl", "tls"):
         host = options.get("host") or "".join(args[:1])
         port = options.get("port") or (args[-1] if len(args) > 1 or ("host" in options and args) else "")
+        if "[" in endpoint and "]" in endpoint:
+            return f'{show(text)} has an IPv6 address in brackets; write "[::1]:PORT", or escape it: "tcp:\\:\\:1:PORT"'
+        if any(character.isspace() for character in host):
+            return f"{show(text)} has white space in the host"
         if not host or not port:
             return f"{show(text)} lacks a host or a port; write {show(_CLIENT_FORMS[kind])}"
         if kind == "tls" and ":" in host:
@@ -75,7 +79,7 @@ def check_server_endpoint(text: str) -> str | None:
     # Twisted ignores the case of a plugin's prefix and of a client's, but not of these.
     written = text.partition(":")[0]
     if kind not in known or (kind in _SERVER and written != kind):
-        return _not_a_listener(text) or _unknown(text, kind, known)
+        return _not_a_listener(text) or _unknown(text, written, known)
     if kind == "unix" and not (options.get("address") or "".join(args[:1])):
         return f"{show(text)} has no path; write {show(_SERVER_FORMS['unix'])}"
     if kind in _PORTED:
@@ -143,6 +147,8 @@ def _ask(parse: Callable[[object, str], object], text: str, endpoint: str, form:
         # A plugin that needs its package, its sockets or a real reactor; starting it will tell.
         return None
     except Exception as error:
+        if type(error).__module__.startswith("OpenSSL"):
+            return f"{show(text)} names a certificate or key that can't be read as PEM{expected}"
         return f"{show(text)} can't be used: {type(error).__name__}: {_first_line(error)}"
     return None
 

@@ -21,6 +21,7 @@ BUILT_IN = ("tcp", "ssl", "tls", "unix")
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _AUTHORITY = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:@/?#\\=]+))(?::([0-9]+))?")
 _TOKEN = re.compile(r"((?:\\.|[^\\:=])*)(?:(=)((?:\\.|[^\\:])*))?(:|$)", re.DOTALL)
+_HEX = re.compile(r"[0-9A-Fa-f]{1,4}")
 _DEFAULT_PORTS = {"tcp": 80, "ssl": 443, "tls": 443}
 
 
@@ -43,7 +44,7 @@ def client_endpoint(text: str) -> str:
     first, colon, rest = text.partition(":")
     if not colon:
         raise ValueError(f'{show(text)} has no port; write "tcp:{text}:80" or "{text}:80"')
-    if not first or rest.startswith(":"):
+    if not first or (rest.startswith(":") and _HEX.fullmatch(first)):
         raise ValueError(f'{show(text)} is not an address; an IPv6 address is written "[::1]:9000"')
     if rest.isascii() and rest.isdigit() and first.lower() not in BUILT_IN:
         host, port = _authority(text, text)
