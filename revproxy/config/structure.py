@@ -85,7 +85,7 @@ class Structurer:
                 return parse(hint.__metadata__[0], value)
             except Wrong as error:
                 self._wrong(key, error)
-                return _empty(hint) if default in (attrs.NOTHING, None) else default
+                return _empty(hint) if default is attrs.NOTHING or default is None else default
         if origin is Literal:
             return self._choice(get_args(hint), value, key)
         if origin is tuple:
@@ -113,10 +113,10 @@ class Structurer:
         result = self.value(rest[0], value, key)
         if len(self.problems) > before:
             if optional and attrs.has(rest[0]) and not isinstance(value, dict) and rest[0] not in SHORT:
-                words = ["off", *words]
-                self.problems[before:] = []
-                self._wrong(key, wrong(value, "can't be used here", f"write {either(words)}, or {_table_hint(rest[0])[6:]}"))
-            return default if default is not attrs.NOTHING and not isinstance(default, attrs.Factory) else None  # type: ignore[arg-type]  # attrs' stub declares Factory a function
+                del self.problems[before:]
+                hint = f"write {either(['off', *words])}, or {_table_hint(rest[0]).removeprefix('write ')}"
+                self._wrong(key, wrong(value, "can't be used here", hint))
+            return None if default is attrs.NOTHING else default
         return result
 
     def _choice(self, words: tuple[Any, ...], value: object, key: Key) -> Any:
