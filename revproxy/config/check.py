@@ -115,7 +115,7 @@ def _rewrite(key: Key, rewrite: Rewrite) -> Iterator[Found]:
     if rewrite.replace is not None:
         for other in ("strip_prefix", "add_prefix", "regex"):
             if getattr(rewrite, other) is not None:
-                yield Found((*key, other), f'has no meaning beside "replace", which gives the whole path; keep one')
+                yield Found((*key, other), 'has no meaning beside "replace", which gives the whole path; keep one')
     if (rewrite.regex is None) != (rewrite.to is None):
         if rewrite.to is None:
             yield Found(key, '"regex" needs "to", the new path')
@@ -135,7 +135,9 @@ def _groups(key: Key, regex: str, to: str) -> Iterator[Found]:
             continue
         name = match[2] or match[3]
         if not name:
-            yield Found(key, f'{show(to)} has a "$" that names no group; write "$1", "${{name}}", or "$$" for a dollar sign')
+            yield Found(
+                key, f'{show(to)} has a "$" that names no group; write "$1", "${{name}}", or "$$" for a dollar sign'
+            )
         elif name.isascii() and name.isdigit():
             if int(name[:9]) > pattern.groups:
                 count = f"has {pattern.groups}" if pattern.groups else "has none"

@@ -26,6 +26,8 @@ from revproxy.config.errors import either, nearest, show
 
 _CLIENT = ("tcp", "ssl", "unix")
 _SERVER = ("tcp", "ssl", "unix")
+#: Untyped in Twisted.
+_memory_reactor: Callable[[], object] = MemoryReactorClock
 _PORTED = ("tcp", "tcp6", "ssl", "tls")
 _CLIENT_FORMS = {
     "tcp": "tcp:HOST:PORT",
@@ -135,7 +137,7 @@ def _bad_port(text: str, port: str, least: int) -> str | None:
 def _ask(parse: Callable[[object, str], object], text: str, endpoint: str, form: str | None) -> str | None:
     expected = f"; write {show(form)}" if form else ""
     try:
-        parse(MemoryReactorClock(), endpoint)
+        parse(_memory_reactor(), endpoint)
     except OSError as error:
         name = f": {show(str(error.filename))}" if error.filename else ""
         return f"{show(text)} can't be used: {(error.strerror or str(error)).lower()}{name}"
@@ -146,7 +148,7 @@ def _ask(parse: Callable[[object, str], object], text: str, endpoint: str, form:
     except (ImportError, LookupError, AttributeError, NotImplementedError):
         # A plugin that needs its package, its sockets or a real reactor; starting it will tell.
         return None
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a plugin may raise anything, and it is the operator's text that made it
         if type(error).__module__.startswith("OpenSSL"):
             return f"{show(text)} names a certificate or key that can't be read as PEM{expected}"
         return f"{show(text)} can't be used: {type(error).__name__}: {_first_line(error)}"

@@ -61,7 +61,7 @@ def backend_authority(text: str) -> str:
     """
     kind, args, options = split_endpoint(client_endpoint(text))
     host = options.get("host") or (args[0] if args else "")
-    port = options.get("port") or (args[-1] if len(args) > 1 or "host" in options and args else "")
+    port = options.get("port") or (args[-1] if len(args) > 1 or ("host" in options and args) else "")
     if kind == "unix" or not host or not (port.isascii() and port.isdigit()):
         return "localhost"
     if ":" in host:

@@ -80,12 +80,6 @@ def build(document: dict[str, Any], *, base: str = ".") -> tuple[Config, list[Fo
     return config, reported + [item for item in check(config) if not _follows(item, reported)]
 
 
-def raise_found(found: Sequence[Found], source: str) -> None:
-    """Raise what was found, without lines. :raises ConfigError: when ``found`` is not empty."""
-    if found:
-        raise ConfigError([_problem(item, source, None) for item in found])
-
-
 def _follows(item: Found, reported: Sequence[Found]) -> bool:
     """Whether a problem comes of one that is already reported, and so would only add noise."""
     size = len(item.key)

@@ -310,7 +310,7 @@ class Route:
     rewrite: Rewrite | None = None
     headers: Headers | None = None
     limits: RouteLimits | None = None
-    minimum_rate: MinimumRate | None | Literal["server"] = "server"
+    minimum_rate: MinimumRate | Literal["server"] | None = "server"
     buffer: Buffer | None = None
     upgrade: tuple[Protocol, ...] = ("websocket",)
     middleware: tuple[Middleware, ...] = ()

@@ -13,7 +13,8 @@ from typing import Any
 
 import attrs
 
-from revproxy.config.load import build, raise_found
+from revproxy.config.errors import ConfigError, Problem
+from revproxy.config.load import build
 from revproxy.config.model import Config
 from revproxy.config.structure import Found
 
@@ -48,8 +49,9 @@ def from_options(listen: Sequence[str], to: Sequence[str], routes: Sequence[str]
         if not equals or not left or not backend:
             found.append(Found((f"--route {written}",), "is not a route; write 'HOST/PATH=BACKEND'"))
             continue
-        if left not in upstreams or left == DEFAULT:
-            left = left if left != DEFAULT else f"{left}/"
+        if left == DEFAULT:  # a host of that name, which must not share the backends of --to
+            left = f"{DEFAULT}/"
+        if left not in upstreams:
             tables.append({"name": left, "upstream": left, "match": _match(left)})
         upstreams.setdefault(left, {"backends": []})["backends"].append(backend)
         origins.setdefault(left, []).append(f"--route {written}")
@@ -59,7 +61,8 @@ def from_options(listen: Sequence[str], to: Sequence[str], routes: Sequence[str]
         option = _option(item, listen, tables, origins)
         if option is not None:
             found.append(attrs.evolve(item, key=(option,)))
-    raise_found(found, "")
+    if found:
+        raise ConfigError([Problem(key=str(item.key[0]), text=item.text, found=item.found) for item in found])
     return config
 
 
@@ -76,7 +79,9 @@ def _match(left: str) -> dict[str, str]:
     return match
 
 
-def _option(item: Found, listen: Sequence[str], tables: list[dict[str, Any]], origins: dict[str, list[str]]) -> str | None:
+def _option(
+    item: Found, listen: Sequence[str], tables: list[dict[str, Any]], origins: dict[str, list[str]]
+) -> str | None:
     """The option that a problem comes from; ``None`` for what a missing option already says."""
     match item.key:
         case ("listen", int(index), *_):
@@ -88,5 +93,3 @@ def _option(item: Found, listen: Sequence[str], tables: list[dict[str, Any]], or
         case ("routes", int(index), *_):
             return origins[tables[index]["name"]][0]
     return None
-
-

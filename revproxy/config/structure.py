@@ -91,7 +91,7 @@ class Structurer:
         if origin is tuple:
             return self._list(get_args(hint)[0], value, key)
         if origin is not None and issubclass(origin, Mapping):
-            return self._mapping(*get_args(hint), value, key)
+            return self._mapping(hint, value, key)
         if hint is bool:
             if not isinstance(value, bool):
                 self._wrong(key, wrong(value, "is not a switch", "write true or false"))
@@ -142,7 +142,8 @@ class Structurer:
             return ()
         return (self.value(hint, value, key),)
 
-    def _mapping(self, key_hint: Any, value_hint: Any, value: object, key: Key) -> dict[str, Any]:
+    def _mapping(self, hint: Any, value: object, key: Key) -> dict[str, Any]:
+        key_hint, value_hint = get_args(hint)
         if not isinstance(value, dict):
             self._wrong(key, wrong(value, "is not a table", _mapping_hint(key)))
             return {}

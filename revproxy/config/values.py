@@ -11,31 +11,36 @@ Rules of this module:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from collections.abc import Callable
 from typing import Any
 
-import idna
-
 from revproxy.config import variables
-from revproxy.config.errors import Wrong, nearest, show, wrong
+from revproxy.config.errors import Wrong, show, wrong
+from revproxy.config.hosts import NETWORK_HINT, host_name, host_pattern, network, upstream_host
 from revproxy.config.units import parse_duration, parse_rate, parse_size
 from revproxy.http.target import normalise_path
 
-#: Words that stand for networks (RFC 1918, RFC 4193, RFC 3927, RFC 6598; RFC 1122 and RFC 4291).
-NETWORKS = {
-    "private": ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10", "fc00::/7", "fe80::/10"),
-    "loopback": ("127.0.0.0/8", "::1/128"),
-}
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "REPORT", "SEARCH")
+METHODS = (
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "PATCH",
+    "DELETE",
+    "OPTIONS",
+    "TRACE",
+    "CONNECT",
+    "PROPFIND",
+    "REPORT",
+    "SEARCH",
+)
 #: Fields that frame a message or a connection: the proxy writes them, and a second writer would be a hole.
 FRAMING = frozenset(
-    "connection content-length keep-alive proxy-connection te trailer transfer-encoding upgrade".split()
+    ("connection", "content-length", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade")
 )
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 _REFERENCE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _MEDIA = re.compile(r"[!#$&^_.+\-0-9A-Za-z]+/(?:[!#$&^_.+\-0-9A-Za-z]+|\*)")
 _URL = re.compile(r"(?:https?:|\$\{?scheme\}?:)?//[^/\s]", re.IGNORECASE)
@@ -43,14 +48,6 @@ _URL = re.compile(r"(?:https?:|\$\{?scheme\}?:)?//[^/\s]", re.IGNORECASE)
 _DURATION_HINT = 'write a number with a unit such as "250ms", "5s", "2m", "1h"'
 _SIZE_HINT = 'write a number with a unit such as "64KB", "1MB", "1GB", or plain bytes'
 _RATE_HINT = 'write a rate such as "100/s", "1000/m", "240B/s", "1MB/s"'
-
-
-def networks(words: Iterable[str]) -> tuple[IPv4Network | IPv6Network, ...]:
-    """The networks that a condition or a list of trusted proxies names, words such as ``"private"`` resolved.
-
-    :raises ValueError: when one is neither a network, an address nor a known word.
-    """
-    return tuple(ip_network(text) for word in words for text in NETWORKS.get(word, (word,)))
 
 
 def _string(value: object, what: str, expected: str = "") -> str:
@@ -115,75 +112,26 @@ def _integer(least: int, most: int, what: str = "a number") -> Callable[[object]
         if not isinstance(value, int) or isinstance(value, bool):
             raise wrong(value, f"is not {what}", f"write a whole number {bounds}")
         if not least <= value <= most:
-            raise wrong(value, f"can't be {what} here" if what == "a number" else f"is not {what}",
-                        f"write a whole number {bounds}")
+            raise wrong(value, "is out of range", f"write a whole number {bounds}")
         return value
 
     return parse
 
 
 def _network(value: object) -> str:
-    hint = 'write a network such as "10.0.0.0/8", an address, "private" or "loopback"'
-    text = _string(value, "a network", hint)
-    if text in NETWORKS:
-        return text
-    try:
-        return str(ip_network(text))
-    except ValueError:
-        pass
-    try:
-        raise wrong(text, "has bits set behind its prefix", "", str(ip_network(text, strict=False)))
-    except ValueError:
-        raise wrong(text, "is not a network", hint, nearest(text, NETWORKS)) from None
-
-
-def _host_name(text: str) -> str:
-    """A host name as it is on the wire: lower case, A-labels, no final dot."""
-    bare = text.removesuffix(".")
-    if bare.startswith("[") and bare.endswith("]"):
-        try:
-            return f"[{ip_address(bare[1:-1])}]"
-        except ValueError:
-            raise wrong(text, "is not a host", "its IPv6 address is malformed") from None
-    if not bare.isascii():
-        try:
-            bare = idna.encode(bare, uts46=True).decode("ascii")
-        except idna.IDNAError as error:
-            raise wrong(text, "is not an international host name", f"{error}; write its xn--… form") from None
-    bare = bare.lower()
-    if ":" in bare:
-        raise wrong(text, "is not a host", "leave out the port (an IPv6 address stands in brackets)")
-    if "/" in bare:
-        raise wrong(text, "is not a host", 'write only the name, such as "example.com"; a path has a key of its own')
-    if len(bare) > 253 or not all(map(_LABEL.fullmatch, bare.split("."))):
-        raise wrong(text, "is not a host", 'write a name such as "example.com"')
-    return bare
+    return network(_string(value, "a network", NETWORK_HINT))
 
 
 def _host(value: object) -> str:
-    return _host_name(_string(value, "a host"))
+    return host_name(_string(value, "a host"))
 
 
 def _host_pattern(value: object) -> str:
-    text = _string(value, "a host", 'write "example.com" or "*.example.com"')
-    if text == "*":
-        raise wrong(text, "is not a host pattern", "leave the condition out to match any host")
-    rest = text.removeprefix("*.")
-    if "*" in rest:
-        raise wrong(text, "is not a host pattern", 'a "*" stands only for all that comes first, as in "*.example.com"')
-    return text[: len(text) - len(rest)] + _host_name(rest)
+    return host_pattern(_string(value, "a host", 'write "example.com" or "*.example.com"'))
 
 
 def _upstream_host(value: object) -> str:
-    text = _string(value, "a host", 'write "preserve", "backend" or a name such as "example.com"')
-    if text in ("preserve", "backend"):
-        return text
-    host, colon, port = text.rpartition(":")
-    if colon and not text.endswith("]"):
-        if not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65535):
-            raise wrong(text, "has a bad port", "a port is a number from 1 to 65535")
-        return f"{_host_name(host)}:{int(port)}"
-    return _host_name(text)
+    return upstream_host(_string(value, "a host", 'write "preserve", "backend" or a name such as "example.com"'))
 
 
 def _plain_path(text: str, hint: str) -> str:
@@ -284,7 +232,9 @@ def _cookie_name(value: object) -> str:
 def _media_type(value: object) -> str:
     text = _string(value, "a media type")
     if not _MEDIA.fullmatch(text):
-        raise wrong(text, "is not a media type", 'write one such as "application/json" or "image/*", without parameters')
+        raise wrong(
+            text, "is not a media type", 'write one such as "application/json" or "image/*", without parameters'
+        )
     return text.lower()
 
 
@@ -306,7 +256,9 @@ def _pseudonym(value: object) -> str:
 def _location(value: object) -> str:
     text = _template(value)
     if not _URL.match(text) and not text.startswith(("/", "$")):
-        raise wrong(text, "is not a target", 'write a URL such as "https://example.com$target", or a path that begins with "/"')
+        raise wrong(
+            text, "is not a target", 'write a URL such as "https://example.com$target", or a path that begins with "/"'
+        )
     if any(character.isspace() for character in text):
         raise wrong(text, "is not a target", "white space in a URL is written %20")
     return text
