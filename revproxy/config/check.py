@@ -73,7 +73,7 @@ def _routes(config: Config) -> Iterator[Found]:
             names.setdefault(route.name, index)
         for at, name in enumerate(route.match.listen):
             if name and name not in listeners:
-                found = (*key, "match", "listen", at)
+                found: Key = (*key, "match", "listen", *([at] if len(route.match.listen) > 1 else []))
                 yield _unknown(found, name, "listener", listeners)
         yield from _end(key, route, config.upstreams)
         if route.rewrite is not None:

@@ -148,7 +148,7 @@ def _ask(parse: Callable[[object, str], object], text: str, endpoint: str, form:
     except (ImportError, LookupError, AttributeError, NotImplementedError):
         # A plugin that needs its package, its sockets or a real reactor; starting it will tell.
         return None
-    except Exception as error:  # noqa: BLE001 - a plugin may raise anything, and it is the operator's text that made it
+    except Exception as error:  # a plugin may raise anything; the text of the operator is what made it
         if type(error).__module__.startswith("OpenSSL"):
             return f"{show(text)} names a certificate or key that can't be read as PEM{expected}"
         return f"{show(text)} can't be used: {type(error).__name__}: {_first_line(error)}"

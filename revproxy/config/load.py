@@ -95,6 +95,10 @@ def _follows(item: Found, reported: Sequence[Found]) -> bool:
                 return True
             if item.key[-1] in ("listen", "routes", "backends", "rewrite", "redirect"):
                 return True
+    if item.key[-1] == "upstream" and any(
+        other.key == ("upstreams",) or other.suggestion == "upstreams" for other in reported
+    ):
+        return True
     first = item.key[0]
     return len(item.key) == 1 and any(other.unknown_key and other.suggestion == first for other in reported)
 

@@ -135,8 +135,7 @@ class Structurer:
             return tuple(self.value(hint, item, (*key, index)) for index, item in enumerate(value))
         if attrs.has(hint) and hint not in SHORT:
             name = key[-1]
-            what = "is not a list of tables" if not isinstance(value, dict) else "is a single table"
-            self._wrong(key, wrong(value, what, f"write [[{name}]]"))
+            self._wrong(key, wrong(value, "is not a list of tables", f"write [[{name}]]"))
             return ()
         if value == "off" and hint is model.Protocol:
             return ()
