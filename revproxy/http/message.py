@@ -37,6 +37,7 @@ TE = 1 << 8
 MAPPED = 1 << 9  # holds a URL, domain or path of the backend's
 UNDERSCORE = 1 << 10  # a name that backends could confuse with another
 HIDDEN = 1 << 11  # tells what the backend is
+OURS = 1 << 12  # made by us or by the user's code: a peer's Connection can't name it away
 
 _KINDS: dict[bytes, int] = {
     b"connection": CONNECTION | HOP,
@@ -123,7 +124,7 @@ def field(name: bytes, value: bytes) -> Field:
     kind = kind_of(lower)
     if kind == FORWARDED and lower not in OWN:
         kind = 0
-    return (lower, value, name + b": " + value, kind)
+    return (lower, value, name + b": " + value, kind | OURS)
 
 
 class Headers:
