@@ -87,8 +87,7 @@ def split_host(value: bytes) -> bytes | None:
         except ValueError:
             return None
         return host
-    host = host.removesuffix(b".")
-    return None if not host or host[0] == 0x2E or b".." in host else host
+    return None if host[0] == 0x2E or b".." in host else host.removesuffix(b".")
 
 
 def _request_line(line: bytes, max_target: int, merge_slashes: bool) -> RequestLine:
