@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from revproxy.exchange import ASKING, DONE, Exchange
 from revproxy.fault import BACKEND_NONE, BACKEND_RESET, Fault
-from revproxy.http.message import CODING, CONNECTION, EXPECT, FORWARDED, HOP, HOST, TE, UPGRADE, Response
+from revproxy.http.forwarding import request_head, response_fields
+from revproxy.http.message import MAPPED, Response
 from revproxy.upstream.backend import Backend, Upstream
 from revproxy.upstream.http1 import BackendConnection
 from revproxy.upstream.retry import IDEMPOTENT, may_retry
@@ -17,20 +19,22 @@ from revproxy.wire import NO_PEER
 
 _log = Logger()
 
-_ODD = ~(HOST | FORWARDED)
-
 
 class Forward:
     """Forwards exchanges to an upstream.
 
     :param upstream: the live upstream.
     :param hide: lower-case names of response fields that clients never see.
+    :param forwarded: whether backends get Forwarded (RFC 7239) too.
     """
 
-    def __init__(self, upstream: Upstream, hide: frozenset[bytes] = frozenset()) -> None:
+    __slots__ = ("_forwarded", "_hide", "_host", "upstream")
+
+    def __init__(self, upstream: Upstream, hide: frozenset[bytes] = frozenset(), forwarded: bool = False) -> None:
         self.upstream = upstream
-        self.hide = hide
+        self._hide = hide
         self._host = upstream.host
+        self._forwarded = forwarded
 
     def start(self, exchange: Exchange) -> None:
         """4: a backend for the exchange, and a connection to it."""
@@ -121,32 +125,30 @@ class Forward:
 
     # -- the rules of forwarding
 
-    def request_lines(self, exchange: Exchange) -> list[bytes]:
-        """The head that the backend gets, line by line."""
+    def request_head(self, exchange: Exchange) -> bytes:
+        """5: the head that the backend gets."""
         request = exchange.request
-        arrival = request.arrival
-        lines = [b"%b %b HTTP/1.1" % (request.method, request.target)]
-        lines += [f[2] for f in request.headers.fields if not f[3] & (HOP | FORWARDED)]
-        lines.append(arrival.forwarded)
-        lines.append(b"X-Forwarded-Host: " + request.authority)
-        lines.append(b"X-Request-ID: " + exchange.request_id)
-        if request.length is None:
-            lines.append(b"Transfer-Encoding: chunked")
-        if request.upgrade is not None and exchange.route is not None and request.upgrade in exchange.route.upgrade:
-            lines.append(b"Connection: Upgrade")
-            lines.append(b"Upgrade: " + request.upgrade)
-        return lines
+        if request.upgrade is not None and not self._may_switch(exchange):
+            request.upgrade = None
+        host = self._host
+        if host == b"":
+            host = exchange.backend.authority
+        return request_head(request, exchange.request_id, host, self._forwarded)
 
     def clean_response(self, exchange: Exchange, response: Response) -> None:
-        """What of the backend's fields the client gets."""
-        hide = self.hide
-        response.headers.fields = [f for f in response.headers.fields if not f[3] & HOP and f[0] not in hide]
+        """7: what of the backend's fields the client gets."""
+        names = exchange.backend.names if response.kinds & MAPPED else None
+        if names is not None and exchange.route is not None and exchange.route.mapping is not None:
+            inner, outer = exchange.route.mapping
+            names = evolve(names, inner=inner, outer=outer)
+        response.headers.fields = response_fields(response, self._hide, exchange.request, names)
 
     def switched(self, exchange: Exchange, response: Response) -> bool:
         """Whether a 101 is an answer to what was asked."""
-        token = exchange.request.upgrade
-        if token is None or exchange.route is None or token not in exchange.route.upgrade:
+        if exchange.request.upgrade is None or not self._may_switch(exchange):
             return False
-        response.headers.fields = [f for f in response.headers.fields if not f[3] & HOP]
-        response.headers.add(b"Upgrade", token)
+        response.headers.fields = response_fields(response, self._hide)
         return True
+
+    def _may_switch(self, exchange: Exchange) -> bool:
+        return exchange.route is not None and exchange.request.upgrade in exchange.route.upgrade

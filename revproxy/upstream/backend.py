@@ -9,6 +9,7 @@ from twisted.internet.endpoints import clientFromString
 
 from revproxy.config import model
 from revproxy.config.endpoints import backend_authority, client_endpoint
+from revproxy.http.mapping import Names
 from revproxy.upstream.balance import RoundRobin
 from revproxy.upstream.pool import Pool
 
@@ -25,6 +26,7 @@ class Backend:
     upstream_name: str
     authority: bytes
     pool: Pool
+    names: Names
     weight: int = 1
     backup: bool = False
     current: int = 0
@@ -51,13 +53,16 @@ class Upstream:
 
         :raises ValueError: when an address is no endpoint.
         """
+        host = {"preserve": None, "backend": b""}.get(written.host, written.host.encode("ascii"))
         backends = []
         for backend in written.backends:
             endpoint = clientFromString(reactor, client_endpoint(backend.endpoint))
             pool = Pool(endpoint, reactor, written.pool, written.timeouts)
             authority = backend_authority(backend.endpoint).encode("ascii")
-            backends.append(Backend(backend.endpoint, name, authority, pool, backend.weight, backend.backup))
-        host = {"preserve": None, "backend": b""}.get(written.host, written.host.encode("ascii"))
+            scheme = b"https" if client_endpoint(backend.endpoint).startswith(("tls:", "ssl:")) else b"http"
+            sent = authority if host == b"" else host
+            names = Names(internal=frozenset({authority.lower()}), host=sent, scheme=scheme)
+            backends.append(Backend(backend.endpoint, name, authority, pool, names, backend.weight, backend.backup))
         return cls(name, backends, RoundRobin(), written.timeouts, host)
 
     def close(self) -> None:

@@ -30,8 +30,9 @@ from revproxy.fault import (
     Fault,
     ProtocolError,
 )
+from revproxy.http.forwarding import response_fields
 from revproxy.http.h1 import CHUNKED, UNTIL_CLOSE, ChunkedReader, chunk, last_chunk, parse_response, response_framing
-from revproxy.http.message import CONNECTION, HOP, Field, Response
+from revproxy.http.message import CONNECTION, Field, Response
 from revproxy.upstream.retry import IDEMPOTENT, REPLAY
 from revproxy.wire import NEVER, PEER_FULL, Wire, ignore
 
@@ -102,7 +103,7 @@ class BackendConnection(Wire):
         self.dataReceived = self._read_head
         first, ended = exchange.attach(self)
         request = exchange.request
-        lines = forward.request_lines(exchange)
+        head = forward.request_head(exchange)
         chunked = self._chunked_request = request.length is None
         if ended:
             timeout = self.pool.timeouts.first_byte
@@ -113,12 +114,14 @@ class BackendConnection(Wire):
             self.deadline = NEVER
             if self.used > 1 and request.method in IDEMPOTENT:
                 exchange.replay = [first]
-        lines.append(b"")
         if chunked:
-            lines.append((chunk(first) if first else b"") + (last_chunk(exchange.trailers) if ended else b""))
-        else:
-            lines.append(first)
-        if not self.send(b"\r\n".join(lines)):
+            if first:
+                head += chunk(first)
+            if ended:
+                head += last_chunk(exchange.trailers)
+        elif first:
+            head += first
+        if not self.send(head):
             if first:
                 exchange.held = [first]
                 exchange.held_size = len(first)
@@ -241,7 +244,7 @@ class BackendConnection(Wire):
             self.deadline = NEVER
             exchange.switch(response, rest)
             return
-        response.headers.fields = [f for f in response.headers.fields if not f[3] & HOP]
+        response.headers.fields = response_fields(response, frozenset())
         exchange.response_head(response)
         if rest and self.exchange is exchange:
             self._read_head(rest)
