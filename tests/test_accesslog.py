@@ -353,8 +353,10 @@ def test_no_thread_to_be_had(
     assert len(lines_of(path)) == 2
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_writer_that_died_is_started_again(reactor: Reactor, tmp_path: Path, said: list[str]) -> None:
+def test_a_writer_that_died_is_started_again(
+    reactor: Reactor, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda args: None)
     path = tmp_path / "access.log"
     log = AccessLog(str(path), "json", reactor)
 
@@ -365,6 +367,7 @@ def test_a_writer_that_died_is_started_again(reactor: Reactor, tmp_path: Path, s
     log._writer._os_write = die
     log.log(make(status=200))
     reactor.advance(0.2)
+    log._thread.join(10)  # type: ignore[union-attr]  # it was started above
     reactor.serve()
     assert said == ["access log: the writer ended"]
     log.log(make(status=201))
