@@ -81,7 +81,7 @@ match = { host = ["a.b", "*.c"], path = "/api/*", header = { x-a = "1" } }
 [[routes]]
 redirect = { scheme = "https" }
 [[routes]]
-name = "it\\u200bem"
+match.query.a = "\\u001b[2J"
 respond = 404
 [[routes]]
 resource = "a:b"
@@ -94,11 +94,11 @@ resource = "a:b"
   tcp:8081  tcp:8081
 
 Routes (4)
-  name            matches                                       ends in
-  api             host a.b|*.c, path /api/*, header x-a=1       upstream api
-  routes[1]       everything                                    redirect 308 to scheme=https
-  "it\u200bem"    everything                                    respond 404
-  routes[3]       everything                                    resource a:b
+  name       matches                                  ends in
+  api        host a.b|*.c, path /api/*, header x-a=1  upstream api
+  routes[1]  everything                               redirect 308 to scheme=https
+  routes[2]  "query a=\u001b[2J"                      respond 404
+  routes[3]  everything                               resource a:b
 
 Upstreams (1)
   name  balance      backends
