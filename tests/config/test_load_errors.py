@@ -98,7 +98,7 @@ ROUTE = {
     "it has control characters",
     "headers.request.set.x-a = '$clientip'": "F:7: routes[0].headers.request.set.x-a: unknown variable $clientip; "
     "did you mean $client_ip?",
-    "headers.request.set.x-a = '$5'": "F:7: routes[0].headers.request.set.x-a: unknown variable $5; known are "
+    "headers.request.set.x-a = '$five'": "F:7: routes[0].headers.request.set.x-a: unknown variable $five; known are "
     "$client_ip, $client_port, $host, $authority, $scheme, $method, $path, $query, $target, $request_id, $route, "
     "$listen, $upstream, $backend, $server_port, $time_iso8601, $http_NAME and $cookie_NAME, and $$ is a dollar sign",
     "headers.request.add.x-a = 'a $'": 'F:7: routes[0].headers.request.add.x-a: "a $" has a "$" '

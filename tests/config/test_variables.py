@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from revproxy import variables as compiled
 from revproxy.config.errors import Wrong
 from revproxy.config.variables import VARIABLES, split
 
@@ -33,6 +34,21 @@ def test_split(text: str, parts: list[tuple[bool, str]]) -> None:
 def test_refused(text: str) -> None:
     with pytest.raises(Wrong):
         split(text)
+
+
+def test_the_names_are_those_that_are_compiled() -> None:
+    assert VARIABLES == compiled.NAMES
+
+
+@given(st.text(alphabet="$ {}ahost_p-.i", max_size=20) | st.sampled_from(["${http_a.b}", "$http_-", "${cookie_a.b}"]))
+def test_what_passes_here_is_compiled(text: str) -> None:
+    try:
+        split(text)
+    except Wrong:
+        with pytest.raises(ValueError, match=r"\$|unknown"):
+            compiled.compile_template(text)
+    else:
+        compiled.compile_template(text)
 
 
 @given(st.lists(st.sampled_from(VARIABLES)), st.text().filter(lambda text: "$" not in text))
