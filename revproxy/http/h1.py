@@ -12,11 +12,10 @@ Rules of this module:
 from __future__ import annotations
 
 import re
+from ipaddress import IPv6Address
 
 from revproxy.fault import (
-    BACKEND_BAD_BODY,
     BACKEND_BAD_RESPONSE,
-    CLIENT_BAD_BODY,
     CLIENT_BAD_PATH,
     CLIENT_BAD_REQUEST,
     CLIENT_BAD_VERSION,
@@ -24,9 +23,10 @@ from revproxy.fault import (
     CLIENT_EXPECTATION,
     CLIENT_HEAD_TOO_LARGE,
     CLIENT_TARGET_TOO_LONG,
-    Fault,
     ProtocolError,
 )
+from revproxy.http.chunked import ChunkedReader, chunk, last_chunk
+from revproxy.http.fields import CACHED, CACHED_LINE, find_flaw, known_fields, parse_field
 from revproxy.http.message import (
     CODING,
     CONNECTION,
@@ -37,21 +37,29 @@ from revproxy.http.message import (
     TOKEN,
     UNDERSCORE,
     UPGRADE,
-    VALUE,
-    Field,
     Headers,
     Request,
     Response,
-    kind_of,
 )
 from revproxy.http.target import normalise_path
 
-_CACHED = 4096  # entries of each table
-_CACHED_LINE = 256  # bytes of the longest line that is kept
-_SECRET = frozenset({b"authorization", b"proxy-authorization", b"cookie", b"set-cookie"})
+__all__ = [
+    "CHUNKED",
+    "UNTIL_CLOSE",
+    "ChunkedReader",
+    "RequestParser",
+    "chunk",
+    "find_flaw",
+    "last_chunk",
+    "parse_field",
+    "parse_response",
+    "response_framing",
+    "split_host",
+]
 
-_fields: dict[bytes, Field] = {}
-_request_lines: dict[bytes, tuple[bytes, bytes, bytes | None, bytes, bytes, int]] = {}
+RequestLine = tuple[bytes, bytes, bytes | None, bytes, bytes, int]
+
+_hosts: dict[bytes, bytes] = {}
 _status_lines: dict[bytes, tuple[int, bytes, int]] = {}
 
 _REQUEST_LINE = re.compile(rb"([^ ]*) ([^ ]*) ([^ ]*)")
@@ -63,36 +71,26 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([\t\x20-\x7e\x
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 
 
-def parse_field(line: bytes, fault: Fault) -> Field:
-    """One field line without its CRLF.
-
-    :raises ProtocolError: for a name that is no token, white space before the colon, obs-fold,
-        control bytes, or no colon at all (RFC 9112 5).
-    """
-    name, colon, value = line.partition(b":")
-    if not colon or not TOKEN.fullmatch(name) or not VALUE.fullmatch(value):
-        raise ProtocolError(fault, f"malformed field line {line[:80]!r}")
-    lower = name.lower()
-    value = value.strip(b" \t")
-    parsed = (lower, value, name + b": " + value, kind_of(lower))
-    if len(line) <= _CACHED_LINE and lower not in _SECRET:
-        if len(_fields) >= _CACHED:
-            _fields.clear()
-        _fields[line] = parsed
-    return parsed
-
-
 def split_host(value: bytes) -> bytes | None:
-    """Lower-case host without its port of a Host field or an authority, ``None`` when malformed."""
+    """Lower-case host without its port of a Host field or an authority, ``None`` when malformed.
+
+    A final dot is left out; empty labels, zone identifiers and what is no IPv6 address between
+    brackets are malformed.
+    """
     match = _HOST.fullmatch(value)
     if match is None or int(match[2] or 0) > 65535:
         return None
-    return match[1].lower().rstrip(b".") or None
+    host = match[1].lower()
+    if host[0] == 0x5B:  # "["
+        try:
+            IPv6Address(host[1:-1].decode("ascii"))
+        except ValueError:
+            return None
+        return host
+    return None if host[0] == 0x2E or b".." in host else host.removesuffix(b".")
 
 
-def _request_line(
-    line: bytes, max_target: int, merge_slashes: bool
-) -> tuple[bytes, bytes, bytes | None, bytes, bytes, int]:
+def _request_line(line: bytes, max_target: int, merge_slashes: bool) -> RequestLine:
     """(method, path, query, raw target, authority of an absolute target or ``b""``, version)."""
     match = _REQUEST_LINE.fullmatch(line)
     if match is None:
@@ -155,7 +153,7 @@ class RequestParser:
         self.max_target = max_target
         self.underscores = underscores
         self.merge_slashes = merge_slashes
-        self._lines: dict[bytes, tuple[bytes, bytes, bytes | None, bytes, bytes, int]] = {}
+        self._lines: dict[bytes, RequestLine] = {}
 
     def parse(self, head: bytes) -> Request:
         """A request from its head, without the final two CRLF.
@@ -167,8 +165,8 @@ class RequestParser:
         start = self._lines.get(first)
         if start is None:
             start = _request_line(first, self.max_target, self.merge_slashes)
-            if len(first) <= _CACHED_LINE and start[2] is None:
-                if len(self._lines) >= _CACHED:
+            if len(first) <= CACHED_LINE and start[2] is None:
+                if len(self._lines) >= CACHED:
                     self._lines.clear()
                 self._lines[first] = start
         method, path, query, raw, absolute, version = start
@@ -178,7 +176,7 @@ class RequestParser:
         fields = []
         kinds = 0
         authority = None
-        cached = _fields.get
+        cached = known_fields.get
         for line in lines:
             field = cached(line)
             if field is None:
@@ -223,6 +221,7 @@ class RequestParser:
                 raise ProtocolError(CLIENT_BAD_REQUEST, "a field name with an underscore")
             if self.underscores == "drop":
                 request.headers.fields = [f for f in request.headers.fields if not f[3] & UNDERSCORE]
+                request.kinds = kinds & ~UNDERSCORE
         headers = request.headers
         if kinds & (LENGTH | CODING):
             request.length = _request_length(headers, kinds, request.version)
@@ -234,16 +233,13 @@ class RequestParser:
                 request.keep_alive = b"keep-alive" in options
             if kinds & UPGRADE and b"upgrade" in options and request.version == 11:
                 protocols = [item.lower() for item in headers.get_list(b"upgrade")]
-                request.upgrade = next((item for item in protocols if item != b"h2c"), None)
+                request.upgrade = next((item for item in protocols if item.partition(b"/")[0] != b"h2c"), None)
         if kinds & EXPECT:
-            for value in headers.get_list(b"expect"):
+            for value in headers.get_all(b"expect"):
                 if value.lower() != b"100-continue":
                     raise ProtocolError(CLIENT_EXPECTATION, f"Expect: {value[:40]!r}")
             # RFC 9110 10.1.1: ignored from HTTP/1.0 and without a body
             request.expects_continue = request.version == 11 and request.length != 0
-
-
-_hosts: dict[bytes, bytes] = {}
 
 
 def _host(authority: bytes, version: int) -> bytes:
@@ -252,8 +248,8 @@ def _host(authority: bytes, version: int) -> bytes:
     host = split_host(authority)
     if host is None:
         raise ProtocolError(CLIENT_BAD_REQUEST, f"malformed Host {authority[:80]!r}")
-    if len(authority) <= _CACHED_LINE:
-        if len(_hosts) >= _CACHED:
+    if len(authority) <= CACHED_LINE:
+        if len(_hosts) >= CACHED:
             _hosts.clear()
         _hosts[authority] = host
     return host
@@ -291,8 +287,8 @@ def parse_response(head: bytes, max_fields: int) -> tuple[Response, int]:
         if match is None:
             raise ProtocolError(BACKEND_BAD_RESPONSE, f"malformed status line {first[:80]!r}")
         start = (int(match[2]), match[3] or b"", int(match[1]))
-        if len(first) <= _CACHED_LINE:
-            if len(_status_lines) >= _CACHED:
+        if len(first) <= CACHED_LINE:
+            if len(_status_lines) >= CACHED:
                 _status_lines.clear()
             _status_lines[first] = start
     status, reason, minor = start
@@ -302,7 +298,7 @@ def parse_response(head: bytes, max_fields: int) -> tuple[Response, int]:
     fields = []
     kinds = 0
     length = None
-    cached = _fields.get
+    cached = known_fields.get
     for line in lines:
         field = cached(line)
         if field is None:
@@ -339,157 +335,3 @@ def response_framing(response: Response, method: bytes, minor: int) -> int:
             raise ProtocolError(BACKEND_BAD_RESPONSE, f"Transfer-Encoding {codings[:3]!r}")
         return CHUNKED
     return UNTIL_CLOSE if response.length is None else response.length
-
-
-def find_flaw(partial: bytes) -> bool:
-    """Whether an unfinished head can't become a valid one: bare CR or LF, or NUL."""
-    return (
-        b"\0" in partial
-        or partial.count(b"\n") != partial.count(b"\r\n")
-        or b"\r" in partial[:-1].replace(b"\r\n", b"")
-    )
-
-
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(;[\t\x20-\x7e\x80-\xff]*)?")
-_MAX_SIZE_LINE = 512  # bytes of a chunk's size and extensions
-_MAX_EXTENSIONS = 16 * 1024  # bytes of extensions in one body
-#: RFC 9110 6.5.1: fields that frame, route, authenticate or describe a message can't trail it.
-FORBIDDEN_TRAILERS = frozenset(
-    b"age authorization cache-control connection content-encoding content-length content-location content-range"
-    b" content-type cookie date expect expires forwarded host if-match if-modified-since if-none-match if-range"
-    b" if-unmodified-since keep-alive location max-forwards pragma proxy-authenticate proxy-authorization"
-    b" proxy-connection range retry-after set-cookie te trailer transfer-encoding upgrade vary via"
-    b" www-authenticate x-forwarded-for x-forwarded-host x-forwarded-port x-forwarded-proto x-real-ip".split()
-)
-
-
-class ChunkedReader:
-    """The chunked coding, incrementally (RFC 9112 7.1).
-
-    ``feed`` gives the body bytes of what it read; when ``done``, ``rest`` holds what came after
-    the body and ``trailers`` its trailer fields.
-
-    :param fault: what a malformed body is. For a client forbidden trailers are refused, from a
-        backend they are dropped.
-    :param max_trailers: bytes of the trailer section.
-    """
-
-    __slots__ = (
-        "_extensions",
-        "_left",
-        "_line",
-        "_read",
-        "_trailer_bytes",
-        "done",
-        "fault",
-        "max_trailers",
-        "rest",
-        "trailers",
-    )
-
-    def __init__(self, fault: Fault = CLIENT_BAD_BODY, max_trailers: int = 8192) -> None:
-        self.fault = fault
-        self.max_trailers = max_trailers
-        self.done = False
-        self.rest = b""
-        self.trailers: list[Field] = []
-        self._line = b""
-        self._left = 0
-        self._extensions = 0
-        self._trailer_bytes = 0
-        self._read = self._size
-
-    def feed(self, data: bytes) -> bytes:
-        """The body bytes in ``data``, as one string.
-
-        :raises ProtocolError: when the coding is violated.
-        """
-        parts: list[bytes] = []
-        while data and not self.done:
-            data = self._read(data, parts)
-        if self.done:
-            self.rest = data
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def _next_line(self, data: bytes, limit: int) -> tuple[bytes | None, bytes]:
-        """A whole line (or ``None``) and what follows; CR and LF only ever together."""
-        line = self._line + data if self._line else data
-        end = line.find(b"\r\n")
-        if end < 0:
-            if len(line) > limit or find_flaw(line):
-                raise ProtocolError(self.fault, f"malformed chunk line {line[:40]!r}")
-            self._line = line
-            return None, b""
-        if end > limit:
-            raise ProtocolError(self.fault, f"chunk line of {end} bytes")
-        self._line = b""
-        return line[:end], line[end + 2 :]
-
-    def _size(self, data: bytes, parts: list[bytes]) -> bytes:
-        line, data = self._next_line(data, _MAX_SIZE_LINE)
-        if line is None:
-            return b""
-        match = _SIZE_LINE.fullmatch(line)
-        if match is None:
-            raise ProtocolError(self.fault, f"malformed chunk size {line[:40]!r}")
-        if match[2]:
-            self._extensions += len(match[2])
-            if self._extensions > _MAX_EXTENSIONS:
-                raise ProtocolError(self.fault, "too many chunk extensions")
-        self._left = int(match[1], 16)
-        if self._left >= 1 << 62:
-            raise ProtocolError(self.fault, f"chunk size {match[1]!r}")
-        self._read = self._data if self._left else self._trailer
-        return data
-
-    def _data(self, data: bytes, parts: list[bytes]) -> bytes:
-        left = self._left
-        if len(data) < left:
-            self._left = left - len(data)
-            parts.append(data)
-            return b""
-        parts.append(data[:left] if len(data) > left else data)
-        self._left = 0
-        self._read = self._end
-        return data[left:]
-
-    def _end(self, data: bytes, parts: list[bytes]) -> bytes:
-        seen = self._line + data[: 2 - len(self._line)]
-        if not b"\r\n".startswith(seen):
-            raise ProtocolError(self.fault, "no CRLF after a chunk")
-        data = data[len(seen) - len(self._line) :]
-        if len(seen) < 2:
-            self._line = seen
-        else:
-            self._line = b""
-            self._read = self._size
-        return data
-
-    def _trailer(self, data: bytes, parts: list[bytes]) -> bytes:
-        line, data = self._next_line(data, self.max_trailers)
-        if line is None:
-            return b""
-        if not line:
-            self.done = True
-            return data
-        self._trailer_bytes += len(line)
-        if self._trailer_bytes > self.max_trailers:
-            raise ProtocolError(self.fault, "trailers too large")
-        field = parse_field(line, self.fault)
-        if field[0] not in FORBIDDEN_TRAILERS and not field[3] & UNDERSCORE:
-            self.trailers.append(field)
-        elif self.fault is not BACKEND_BAD_BODY and not field[3] & UNDERSCORE:
-            raise ProtocolError(self.fault, f"trailer {field[0][:40]!r} is not allowed")
-        return data
-
-
-def chunk(data: bytes) -> bytes:
-    """``data`` (not empty) as one chunk."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-def last_chunk(trailers: tuple[Field, ...] | list[Field] = ()) -> bytes:
-    """The end of a chunked body, with its trailer fields."""
-    if not trailers:
-        return b"0\r\n\r\n"
-    return b"\r\n".join([b"0", *[f[2] for f in trailers], b"", b""])

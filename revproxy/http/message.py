@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from attrs import define
+from attrs import Factory, define
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
@@ -36,7 +36,8 @@ UPGRADE = 1 << 7
 TE = 1 << 8
 MAPPED = 1 << 9  # holds a URL, domain or path of the backend's
 UNDERSCORE = 1 << 10  # a name that backends could confuse with another
-HIDDEN = 1 << 11  # tells what the backend is
+DATE = 1 << 11
+OURS = 1 << 12  # made by us or by the user's code: a peer's Connection can't name it away
 
 _KINDS: dict[bytes, int] = {
     b"connection": CONNECTION | HOP,
@@ -50,6 +51,7 @@ _KINDS: dict[bytes, int] = {
     b"transfer-encoding": CODING | HOP,
     b"content-length": LENGTH,
     b"host": HOST,
+    b"date": DATE,
     b"expect": EXPECT,
     b"forwarded": FORWARDED,
     b"x-forwarded-for": FORWARDED,
@@ -60,6 +62,20 @@ _KINDS: dict[bytes, int] = {
     b"x-forwarded-prefix": FORWARDED,
     b"x-forwarded-ssl": FORWARDED,
     b"x-forwarded-scheme": FORWARDED,
+    b"x-forwarded": FORWARDED,
+    b"x-forwarded-by": FORWARDED,
+    b"x-forwarded-protocol": FORWARDED,
+    b"x-forwarded-uri": FORWARDED,
+    b"x-forwarded-path": FORWARDED,
+    b"x-original-forwarded-for": FORWARDED,
+    b"x-original-host": FORWARDED,
+    b"x-original-url": FORWARDED,  # some frameworks route by these two instead of the target
+    b"x-rewrite-url": FORWARDED,
+    b"x-url-scheme": FORWARDED,
+    b"front-end-https": FORWARDED,
+    b"x-client-ip": FORWARDED,
+    b"x-cluster-client-ip": FORWARDED,
+    b"true-client-ip": FORWARDED,
     b"x-real-ip": FORWARDED,
     b"x-request-id": FORWARDED,
     b"location": MAPPED,
@@ -69,10 +85,22 @@ _KINDS: dict[bytes, int] = {
 }
 
 
+#: FORWARDED fields that the proxy writes itself: nobody else's reach a backend beside them.
+OWN = frozenset(
+    b"forwarded x-forwarded-for x-forwarded-proto x-forwarded-host x-forwarded-port x-request-id".split()
+)
+
+
 def kind_of(name: bytes) -> int:
-    """What the proxy has to do about fields of this lower-case name: bits, 0 for nothing."""
-    kind = _KINDS.get(name, 0)
-    return kind | UNDERSCORE if b"_" in name else kind
+    """What the proxy has to do about fields of this lower-case name: bits, 0 for nothing.
+
+    CGI-like backends read ``X_Forwarded_For`` as ``X-Forwarded-For``: where underscores pass, the
+    twin of a name that has a kind still goes no further than a hop-by-hop field does.
+    """
+    if b"_" not in name:
+        return _KINDS.get(name, 0)
+    twin = _KINDS.get(name.replace(b"_", b"-"), 0) & ~MAPPED
+    return UNDERSCORE | HOP if twin else UNDERSCORE
 
 
 TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -83,6 +111,9 @@ VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 def field(name: bytes, value: bytes) -> Field:
     """A field made by us or by the user's code.
 
+    It is believed: of the FORWARDED names only those that the proxy writes itself (:data:`OWN`)
+    keep that kind, so that a hook's ``X-Real-IP`` reaches the backend.
+
     :raises ValueError: when the name is no token or the value holds a control byte.
     """
     if not TOKEN.fullmatch(name):
@@ -91,7 +122,10 @@ def field(name: bytes, value: bytes) -> Field:
         raise ValueError(f"control bytes in the value of {name.decode('ascii')}: {value!r}")
     lower = name.lower()
     value = value.strip(b" \t")
-    return (lower, value, name + b": " + value, kind_of(lower))
+    kind = kind_of(lower)
+    if kind == FORWARDED and lower not in OWN:
+        kind = 0
+    return (lower, value, name + b": " + value, kind | OURS)
 
 
 class Headers:
@@ -188,6 +222,9 @@ class Arrival:
     local: str = ""
 
 
+_NOWHERE = Arrival()
+
+
 class Request:
     """One request as it is routed and sent on.
 
@@ -257,7 +294,7 @@ class Request:
         self.keep_alive = keep_alive
         self.expects_continue = expects_continue
         self.upgrade = upgrade
-        self.arrival: Arrival = arrival or Arrival()
+        self.arrival: Arrival = _NOWHERE if arrival is None else arrival
         self.client: str = self.arrival.peer
 
     @property
@@ -305,6 +342,6 @@ class Answer:
     """
 
     status: int
-    headers: Headers = Headers()
+    headers: Headers = Factory(Headers)
     body: bytes = b""
     extra: Any = None

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import re
 
-_ESCAPE = re.compile(rb"%(..?)?", re.DOTALL)
-_HEX = re.compile(rb"[0-9A-Fa-f]{2}")
+_ESCAPE = re.compile(rb"%.{0,2}", re.DOTALL)
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+#: Every escape but ``%00``, in every case, and what it becomes.
+_DECODED: dict[bytes, bytes] = {
+    b"%" + high + low: bytes((value,)) if value in _UNRESERVED else b"%%%02X" % value
+    for value in range(1, 256)
+    for high in {b"%x" % (value >> 4), b"%X" % (value >> 4)}
+    for low in {b"%x" % (value & 15), b"%X" % (value & 15)}
+}
 #: A dot segment between any two separators a backend could see, with path parameters ("..;x").
 _DOTS = re.compile(rb"[/\\]\.{1,2}(?:;[^/\\]*)?(?=[/\\]|$)")
 _SLASHES = re.compile(rb"//+")
 
 
-class _Bad(Exception):
-    pass
-
-
 def _decode(match: re.Match[bytes]) -> bytes:
-    digits = match[1]
-    if digits is None or not _HEX.fullmatch(digits):
-        raise _Bad
-    value = int(digits, 16)
-    if value == 0:
-        raise _Bad
-    if value in _UNRESERVED:
-        return bytes((value,))
-    return b"%" + digits.upper()
+    return _DECODED[match[0]]
 
 
 def normalise_path(path: bytes, merge_slashes: bool = False) -> bytes | None:
@@ -38,11 +32,11 @@ def normalise_path(path: bytes, merge_slashes: bool = False) -> bytes | None:
     if b"%" in path:
         try:
             path = _ESCAPE.sub(_decode, path)
-        except _Bad:
+        except KeyError:
             return None
-        if b"/." in path or b"\\." in path or b"%2F." in path or b"%5C." in path:
-            if _DOTS.search(path.replace(b"%2F", b"/").replace(b"%5C", b"\\").replace(b"%3B", b";")):
-                return None
-    elif (b"/." in path or b"\\." in path) and _DOTS.search(path):
+        seen = path.replace(b"%2F", b"/").replace(b"%5C", b"\\").replace(b"%3B", b";")
+    else:
+        seen = path
+    if (b"/." in seen or b"\\." in seen) and _DOTS.search(seen):
         return None
     return _SLASHES.sub(b"/", path) if merge_slashes else path
