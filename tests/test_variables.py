@@ -9,8 +9,10 @@ from attrs import Factory, define
 from hypothesis import given
 from hypothesis import strategies as st
 
+from revproxy.config import variables as config_variables
+from revproxy.config.errors import Wrong
 from revproxy.http.message import Arrival, Headers, Request
-from revproxy.variables import NAMES, compile_template, is_known, names_in, nearest
+from revproxy.variables import NAMES, PREFIXES, compile_template, is_known, names_in, nearest
 
 
 @define
@@ -86,6 +88,29 @@ def test_every_known_name_is_tested_above() -> None:
     assert set(NAMES) <= {name for name, _ in mark.args[1]}
 
 
+def test_the_configuration_knows_the_same_names() -> None:
+    assert config_variables.VARIABLES == NAMES
+    assert config_variables.PREFIXES == PREFIXES
+    for text in (
+        "$http_a",
+        "${http_a-b}",
+        "${cookie_a.b}",
+        "${cookie_a!}",
+        "$a",
+        "${cookie_a b}",
+        "$http_",
+        "$$",
+        "$1",
+    ):
+        try:
+            config_variables.split(text)
+        except Wrong:
+            with pytest.raises(ValueError, match="unknown variable"):
+                compile_template(text)
+        else:
+            compile_template(text)
+
+
 def test_braces_take_dashes() -> None:
     subject = exchange((b"X-Tenant", b"a"), (b"Cookie", b"my-id=7; a=b=c"))
     assert render("${http_x-tenant}/${cookie_my-id}/$cookie_a", subject) == b"a/7/b=c"
@@ -130,7 +155,7 @@ def test_a_constant_is_one_object() -> None:
         ("$http_", "unknown variable '$http_'"),
         ("${cookie_a=b}", "unknown variable '$cookie_a=b'"),
         ("costs 5$", "a '$' without a name at character 8 of 'costs 5$'; write '$$' for a dollar"),
-        ("$1", "a '$' without a name"),
+        ("$1", "unknown variable '$1'"),
         ("${}", "a '$' without a name"),
         ("${host", "a '$' without a name"),
         ("a\r\nb", "control character '\\r'"),
