@@ -17,7 +17,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Protocol
 
-from revproxy.http.message import TOKEN, Request
+from revproxy.http.message import Request
 
 
 class _Named(Protocol):
@@ -48,7 +48,9 @@ Value = Callable[[Subject], bytes]
 
 _CONTROLS = bytes(range(0x20)) + b"\x7f"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_PART = re.compile(r"\$(?:(\$)|([A-Za-z0-9_]+)|\{([^{}]*)\})?")
+_PART = re.compile(r"\$(?:(\$)|([A-Za-z_][A-Za-z0-9_]*)|\{([^{}$]*)\})?")
+_FIELD_NAME = re.compile(r"[a-z0-9_-]+")
+_COOKIE_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 def _client_port(subject: Subject) -> bytes:
@@ -99,10 +101,10 @@ PREFIXES: tuple[str, ...] = ("http_", "cookie_")
 
 def is_known(name: str) -> bool:
     """Whether a template may use this name."""
-    if name in NAMES:
-        return True
-    # Both are tokens (RFC 9110 5.1, RFC 6265 4.1.1).
-    return any(name.startswith(p) and TOKEN.fullmatch(name[len(p) :].encode()) for p in PREFIXES)
+    return name in NAMES or bool(
+        (name.startswith("http_") and _FIELD_NAME.fullmatch(name[5:].lower()))
+        or (name.startswith("cookie_") and _COOKIE_NAME.fullmatch(name[7:]))
+    )
 
 
 def nearest(name: str) -> str | None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from revproxy.config import variables as config_variables
 from revproxy.config.errors import Wrong
 from revproxy.http.message import Arrival, Headers, Request
-from revproxy.variables import NAMES, PREFIXES, compile_template, is_known, names_in, nearest
+from revproxy.variables import NAMES, compile_template, is_known, names_in, nearest
 
 
 @define
@@ -90,7 +90,6 @@ def test_every_known_name_is_tested_above() -> None:
 
 def test_the_configuration_knows_the_same_names() -> None:
     assert config_variables.VARIABLES == NAMES
-    assert config_variables.PREFIXES == PREFIXES
     for text in (
         "$http_a",
         "${http_a-b}",
@@ -105,7 +104,7 @@ def test_the_configuration_knows_the_same_names() -> None:
         try:
             config_variables.split(text)
         except Wrong:
-            with pytest.raises(ValueError, match="unknown variable"):
+            with pytest.raises(ValueError, match=r"unknown variable|without a name"):
                 compile_template(text)
         else:
             compile_template(text)
@@ -155,7 +154,7 @@ def test_a_constant_is_one_object() -> None:
         ("$http_", "unknown variable '$http_'"),
         ("${cookie_a=b}", "unknown variable '$cookie_a=b'"),
         ("costs 5$", "a '$' without a name at character 8 of 'costs 5$'; write '$$' for a dollar"),
-        ("$1", "unknown variable '$1'"),
+        ("$1", "a '$' without a name"),
         ("${}", "a '$' without a name"),
         ("${host", "a '$' without a name"),
         ("a\r\nb", "control character '\\r'"),
