@@ -12,13 +12,42 @@ Rules of this module:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from attrs import Factory, field, frozen
 
-Duration = float
-Size = int
-Rate = float
+# The words of the vocabulary. To a type checker they are plain types; the word beside the type
+# names the parser in :mod:`revproxy.config.values` that reads and checks what was written.
+Duration = Annotated[float, "duration"]
+DurationOrZero = Annotated[float, "duration or zero"]
+Size = Annotated[int, "size"]
+SizeOrZero = Annotated[int, "size or zero"]
+Rate = Annotated[float, "rate"]
+Count = Annotated[int, "count"]
+CountOrZero = Annotated[int, "count or zero"]
+Port = Annotated[int, "port"]
+Status = Annotated[int, "status"]
+Text = Annotated[str, "text"]
+Name = Annotated[str, "name"]
+Network = Annotated[str, "network"]
+Host = Annotated[str, "host"]
+HostPattern = Annotated[str, "host pattern"]
+UpstreamHost = Annotated[str, "upstream host"]
+Path = Annotated[str, "path"]
+PathPattern = Annotated[str, "path pattern"]
+Regex = Annotated[str, "regex"]
+Method = Annotated[str, "method"]
+FieldName = Annotated[str, "field name"]
+ChangedField = Annotated[str, "changed field"]
+FieldValue = Annotated[str, "field value"]
+Template = Annotated[str, "template"]
+CookieName = Annotated[str, "cookie name"]
+MediaType = Annotated[str, "media type"]
+Protocol = Annotated[str, "protocol"]
+Pseudonym = Annotated[str, "pseudonym"]
+Location = Annotated[str, "location"]
+PathTemplate = Annotated[str, "path template"]
+Reference = Annotated[str, "reference"]
 
 #: Fields of a backend's response that would tell a client what stands behind the proxy.
 IDENTITY_FIELDS = (
@@ -57,12 +86,12 @@ class Limits:
     """
 
     head: Size = 32 * 1024
-    fields: int = 100
+    fields: Count = 100
     target: Size = 8 * 1024
-    body: Size | None = None
-    connections: int | None = None
-    connections_per_address: int | None = None
-    requests_per_connection: int | None = None
+    body: SizeOrZero | None = None
+    connections: Count | None = None
+    connections_per_address: Count | None = None
+    requests_per_connection: Count | None = None
 
 
 @frozen(kw_only=True)
@@ -70,17 +99,17 @@ class Server:
     """The ``[server]`` table."""
 
     workers: Literal[1] = 1
-    trusted_proxies: tuple[str, ...] = ()
-    drain_timeout: Duration = 30.0
+    trusted_proxies: tuple[Network, ...] = ()
+    drain_timeout: DurationOrZero = 30.0
     timeouts: ClientTimeouts = ClientTimeouts()
     limits: Limits = Limits()
     minimum_rate: MinimumRate | None = MinimumRate()
     underscores: Literal["drop", "pass", "refuse"] = "drop"
     merge_slashes: bool = False
     forwarded: bool = False
-    via: str | None = "revproxy"
+    via: Pseudonym | None = "revproxy"
     via_response: bool = False
-    hide: tuple[str, ...] = IDENTITY_FIELDS
+    hide: tuple[FieldName, ...] = IDENTITY_FIELDS
 
 
 @frozen(kw_only=True)
@@ -89,7 +118,7 @@ class AccessLog:
 
     enabled: bool = True
     format: Literal["combined", "json"] = "combined"
-    path: str = "-"
+    path: Name = "-"
 
 
 @frozen(kw_only=True)
@@ -99,20 +128,20 @@ class Listen:
     ``name`` is what ``match.listen`` refers to; it defaults to the endpoint string.
     """
 
-    endpoint: str
-    name: str | None = None
+    endpoint: Name
+    name: Name | None = None
 
 
 @frozen(kw_only=True)
 class Backend:
     """One backend: a client endpoint string and its share.
 
-    ``address`` is what was written (an endpoint string, ``host:port`` or ``http://host:port``);
+    ``endpoint`` is what was written (an endpoint string, ``host:port`` or ``http://host:port``);
     :func:`revproxy.config.endpoints.client_endpoint` turns it into an endpoint string.
     """
 
-    endpoint: str
-    weight: int = 1
+    endpoint: Name
+    weight: Count = 1
     backup: bool = False
 
 
@@ -135,11 +164,11 @@ class Pool:
     most ``queue_time`` seconds.
     """
 
-    idle: int = 256
+    idle: CountOrZero = 256
     idle_time: Duration = 60.0
     age: Duration | None = None
-    connections: int | None = None
-    queue: int = 1000
+    connections: Count | None = None
+    queue: CountOrZero = 1000
     queue_time: Duration = 5.0
 
 
@@ -154,7 +183,7 @@ class Upstream:
     balance: Literal["round-robin"] = "round-robin"
     timeouts: UpstreamTimeouts = UpstreamTimeouts()
     pool: Pool = Pool()
-    host: str = "preserve"
+    host: UpstreamHost = "preserve"
 
 
 @frozen(kw_only=True)
@@ -165,24 +194,24 @@ class Match:
     ``cookie`` the value ``"*"`` asks only that the name is there.
     """
 
-    host: tuple[str, ...] = ()
-    path: tuple[str, ...] = ()
-    method: tuple[str, ...] = ()
-    header: Mapping[str, tuple[str, ...]] = Factory(dict)
-    query: Mapping[str, tuple[str, ...]] = Factory(dict)
-    cookie: Mapping[str, tuple[str, ...]] = Factory(dict)
-    content_type: tuple[str, ...] = ()
-    client: tuple[str, ...] = ()
+    host: tuple[HostPattern, ...] = ()
+    path: tuple[PathPattern, ...] = ()
+    method: tuple[Method, ...] = ()
+    header: Mapping[FieldName, tuple[FieldValue, ...]] = Factory(dict)
+    query: Mapping[Name, tuple[Text, ...]] = Factory(dict)
+    cookie: Mapping[CookieName, tuple[Text, ...]] = Factory(dict)
+    content_type: tuple[MediaType, ...] = ()
+    client: tuple[Network, ...] = ()
     scheme: tuple[Literal["http", "https"], ...] = ()
-    listen: tuple[str, ...] = ()
+    listen: tuple[Name, ...] = ()
 
 
 @frozen(kw_only=True)
 class QueryRewrite:
     """Changes to the query string, by parameter name."""
 
-    set: Mapping[str, str] = Factory(dict)
-    remove: tuple[str, ...] = ()
+    set: Mapping[Name, Text] = Factory(dict)
+    remove: tuple[Name, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -192,11 +221,11 @@ class Rewrite:
     ``regex`` is matched against the path and ``to`` may use its groups (``$1``, ``${name}``).
     """
 
-    strip_prefix: str | None = None
-    add_prefix: str | None = None
-    replace: str | None = None
-    regex: str | None = None
-    to: str | None = None
+    strip_prefix: Path | None = None
+    add_prefix: Path | None = None
+    replace: Path | None = None
+    regex: Regex | None = None
+    to: Text | None = None
     query: QueryRewrite | None = None
 
 
@@ -204,9 +233,9 @@ class Rewrite:
 class HeaderChanges:
     """Fields to remove, set (replacing) and add, in that order; values may use ``$variables``."""
 
-    remove: tuple[str, ...] = ()
-    set: Mapping[str, str] = Factory(dict)
-    add: Mapping[str, str] = Factory(dict)
+    remove: tuple[ChangedField, ...] = ()
+    set: Mapping[ChangedField, Template] = Factory(dict)
+    add: Mapping[ChangedField, Template] = Factory(dict)
 
 
 @frozen(kw_only=True)
@@ -221,10 +250,10 @@ class Headers:
 class Respond:
     """A fixed answer."""
 
-    status: int = 200
-    body: str = ""
-    content_type: str = "text/plain; charset=utf-8"
-    headers: Mapping[str, str] = Factory(dict)
+    status: Status = 200
+    body: Text = ""
+    content_type: FieldValue = "text/plain; charset=utf-8"
+    headers: Mapping[ChangedField, FieldValue] = Factory(dict)
 
 
 @frozen(kw_only=True)
@@ -232,11 +261,11 @@ class Redirect:
     """A redirect: either a whole target ``to`` (with ``$variables``) or the parts that change."""
 
     status: Literal[301, 302, 303, 307, 308] = 308
-    to: str | None = None
+    to: Location | None = None
     scheme: Literal["http", "https"] | None = None
-    host: str | None = None
-    port: int | None = None
-    path: str | None = None
+    host: Host | None = None
+    port: Port | None = None
+    path: PathTemplate | None = None
 
 
 @frozen(kw_only=True)
@@ -251,7 +280,7 @@ class Buffer:
 class RouteLimits:
     """Limits of one route; they take the place of the server's."""
 
-    body: Size | None = None
+    body: SizeOrZero | None = None
 
 
 @frozen(kw_only=True)
@@ -262,7 +291,7 @@ class Middleware:
     the request when ``fail`` is ``"closed"`` and is passed over when it is ``"open"``.
     """
 
-    call: str | Callable[..., Any]
+    call: Reference | Callable[..., Any]
     at: Literal["client-request", "backend-request", "backend-response", "client-response"] = "client-request"
     timeout: Duration | None = 10.0
     fail: Literal["open", "closed"] = "closed"
@@ -276,20 +305,20 @@ class Route:
     route take the place of the server's; ``minimum_rate`` of ``"server"`` keeps the server's.
     """
 
-    name: str | None = None
+    name: Name | None = None
     match: Match = Match()
     rewrite: Rewrite | None = None
     headers: Headers | None = None
     limits: RouteLimits | None = None
-    minimum_rate: MinimumRate | None | Literal["server"] = "server"
+    minimum_rate: MinimumRate | Literal["server"] | None = "server"
     buffer: Buffer | None = None
-    upgrade: tuple[str, ...] = ("websocket",)
+    upgrade: tuple[Protocol, ...] = ("websocket",)
     middleware: tuple[Middleware, ...] = ()
-    upstream: str | None = None
+    upstream: Name | None = None
     respond: Respond | None = None
     redirect: Redirect | None = None
-    resource: str | Any | None = None
-    files: str | None = None
+    resource: Reference | Any | None = None
+    files: Name | None = None
 
 
 @frozen(kw_only=True)
@@ -299,7 +328,7 @@ class Config:
     server: Server = Server()
     access_log: AccessLog = AccessLog()
     listen: tuple[Listen, ...] = ()
-    upstreams: Mapping[str, Upstream] = Factory(dict)
+    upstreams: Mapping[Name, Upstream] = Factory(dict)
     routes: tuple[Route, ...] = ()
     #: Folder that relative paths in the configuration start from.
     base: str = field(default=".")

@@ -36,7 +36,7 @@ UPGRADE = 1 << 7
 TE = 1 << 8
 MAPPED = 1 << 9  # holds a URL, domain or path of the backend's
 UNDERSCORE = 1 << 10  # a name that backends could confuse with another
-HIDDEN = 1 << 11  # tells what the backend is
+DATE = 1 << 11
 OURS = 1 << 12  # made by us or by the user's code: a peer's Connection can't name it away
 
 _KINDS: dict[bytes, int] = {
@@ -51,6 +51,7 @@ _KINDS: dict[bytes, int] = {
     b"transfer-encoding": CODING | HOP,
     b"content-length": LENGTH,
     b"host": HOST,
+    b"date": DATE,
     b"expect": EXPECT,
     b"forwarded": FORWARDED,
     b"x-forwarded-for": FORWARDED,

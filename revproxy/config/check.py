@@ -1,0 +1,161 @@
+"""What has to agree across a configuration: names, what ends a route, redirects, rewriting.
+
+Rules of this module:
+
+* it reads a finished :class:`~revproxy.config.model.Config`, from a file or made in Python;
+* it yields problems with key paths and knows no lines;
+* it opens nothing: a folder is looked for, an endpoint is parsed, code is not imported.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from revproxy.config.check_endpoints import check_client_endpoint, check_server_endpoint
+from revproxy.config.errors import Key, either, nearest, show
+from revproxy.config.model import Config, Redirect, Respond, Rewrite, Route
+from revproxy.config.structure import Found
+
+#: What may end a route; exactly one has to be there.
+ENDS = ("upstream", "respond", "redirect", "resource", "files")
+
+_GROUP = re.compile(r"\$(?:(\$)|([0-9]+)|\{([^{}]*)\})?")
+
+
+def check(config: Config) -> list[Found]:
+    """Everything in ``config`` that does not agree; an empty list when all does."""
+    return [*_listeners(config), *_upstreams(config), *_routes(config)]
+
+
+def _listeners(config: Config) -> Iterator[Found]:
+    if not config.listen:
+        yield Found(("listen",), 'nowhere to listen; write [[listen]] with an endpoint such as "tcp:8080"')
+    endpoints: dict[str, int] = {}
+    names: dict[str, int] = {}
+    for index, listen in enumerate(config.listen):
+        key: Key = ("listen", index)
+        if listen.endpoint in endpoints:
+            first = f"listen[{endpoints[listen.endpoint]}]"
+            yield Found((*key, "endpoint"), f"{show(listen.endpoint)} is listened on twice, here and in {first}")
+        elif listen.endpoint and (why := check_server_endpoint(listen.endpoint)) is not None:
+            yield Found((*key, "endpoint"), why, found=show(listen.endpoint))
+        endpoints.setdefault(listen.endpoint, index)
+        if listen.name is not None:
+            if listen.name in names:
+                yield Found((*key, "name"), f"{show(listen.name)} is also the name of listen[{names[listen.name]}]")
+            names.setdefault(listen.name, index)
+
+
+def _upstreams(config: Config) -> Iterator[Found]:
+    for name, upstream in config.upstreams.items():
+        key: Key = ("upstreams", name, "backends")
+        if not upstream.backends:
+            yield Found(key, 'an empty list; write at least one backend, such as "tcp:127.0.0.1:9000"')
+        elif all(backend.backup for backend in upstream.backends):
+            yield Found(key, "all are backups; at least one has to serve without backup = true")
+        for index, backend in enumerate(upstream.backends):
+            if backend.endpoint and (why := check_client_endpoint(backend.endpoint)) is not None:
+                yield Found((*key, index), why, found=show(backend.endpoint))
+
+
+def _routes(config: Config) -> Iterator[Found]:
+    if not config.routes:
+        yield Found(("routes",), "no routes; write [[routes]] with an upstream, respond, redirect, resource or files")
+    names: dict[str, int] = {}
+    listeners = {name for listen in config.listen for name in (listen.name, listen.endpoint) if name}
+    for index, route in enumerate(config.routes):
+        key: Key = ("routes", index)
+        if route.name is not None:
+            if route.name in names:
+                yield Found((*key, "name"), f"{show(route.name)} is also the name of routes[{names[route.name]}]")
+            names.setdefault(route.name, index)
+        for at, name in enumerate(route.match.listen):
+            if name and name not in listeners:
+                found: Key = (*key, "match", "listen", *([at] if len(route.match.listen) > 1 else []))
+                yield _unknown(found, name, "listener", listeners)
+        yield from _end(key, route, config.upstreams)
+        if route.rewrite is not None:
+            yield from _rewrite((*key, "rewrite"), route.rewrite)
+        if route.redirect is not None:
+            yield from _redirect((*key, "redirect"), route.redirect)
+        if route.respond is not None:
+            yield from _respond((*key, "respond"), route.respond)
+        if route.files and not (folder := Path(config.base, route.files)).is_dir():
+            what = "is a file, not a folder" if folder.exists() else "does not exist"
+            yield Found((*key, "files"), f"the folder {show(route.files)} {what}", found=show(route.files))
+
+
+def _unknown(key: Key, name: str, what: str, known: Iterable[str]) -> Found:
+    names = sorted(known)
+    near = nearest(name, names)
+    if near is not None:
+        rest = f"; did you mean {show(near)}?"
+    elif names:
+        rest = f"; known: {', '.join(map(show, names[:10]))}{', …' if len(names) > 10 else ''}"
+    else:
+        rest = "; there is none"
+    return Found(key, f"no {what} is named {show(name)}{rest}", found=show(name), suggestion=near)
+
+
+def _end(key: Key, route: Route, upstreams: Iterable[str]) -> Iterator[Found]:
+    found = [name for name in ENDS if getattr(route, name) is not None]
+    if not found:
+        yield Found(key, f"nothing ends this route; write one of {either(ENDS)}")
+    elif len(found) > 1:
+        yield Found(key, f"{' and '.join(map(show, found))} each end this route; keep one")
+    if route.upstream and route.upstream not in (names := list(upstreams)):
+        yield _unknown((*key, "upstream"), route.upstream, "upstream", names)
+
+
+def _rewrite(key: Key, rewrite: Rewrite) -> Iterator[Found]:
+    if rewrite == Rewrite():
+        yield Found(key, "an empty table changes nothing; leave it out")
+    if rewrite.replace is not None:
+        for other in ("strip_prefix", "add_prefix", "regex"):
+            if getattr(rewrite, other) is not None:
+                yield Found((*key, other), 'has no meaning beside "replace", which gives the whole path; keep one')
+    if (rewrite.regex is None) != (rewrite.to is None):
+        if rewrite.to is None:
+            yield Found(key, '"regex" needs "to", the new path')
+        else:
+            yield Found(key, '"to" needs "regex", what it replaces')
+    if rewrite.regex and rewrite.to is not None:
+        yield from _groups((*key, "to"), rewrite.regex, rewrite.to)
+
+
+def _groups(key: Key, regex: str, to: str) -> Iterator[Found]:
+    try:
+        pattern = re.compile(regex)
+    except (re.error, RecursionError, OverflowError):
+        return
+    for match in _GROUP.finditer(to):
+        if match[1]:
+            continue
+        name = match[2] or match[3]
+        if not name:
+            yield Found(
+                key, f'{show(to)} has a "$" that names no group; write "$1", "${{name}}", or "$$" for a dollar sign'
+            )
+        elif name.isascii() and name.isdigit():
+            if int(name[:9]) > pattern.groups:
+                count = f"has {pattern.groups}" if pattern.groups else "has none"
+                yield Found(key, f"{show(to)} uses group {name}, but {show(regex)} {count}")
+        elif name not in pattern.groupindex:
+            yield _unknown(key, name, "group of the regular expression", pattern.groupindex)
+
+
+def _redirect(key: Key, redirect: Redirect) -> Iterator[Found]:
+    parts = [name for name in ("scheme", "host", "port", "path") if getattr(redirect, name) is not None]
+    if redirect.to is None and not parts:
+        yield Found(key, 'goes nowhere; write "to", or what changes: "scheme", "host", "port", "path"')
+    elif redirect.to is not None and parts:
+        yield Found(key, f'"to" is the whole target and leaves no place for {either(parts)}; keep one')
+
+
+def _respond(key: Key, respond: Respond) -> Iterator[Found]:
+    if respond.status in (204, 205, 304) and respond.body:
+        yield Found((*key, "body"), f"a response of status {respond.status} has no body; leave it out")
+    if "content-type" in respond.headers:
+        yield Found((*key, "headers", "content-type"), "is written as content_type, beside headers")

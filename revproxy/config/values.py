@@ -1,0 +1,326 @@
+"""One parser for each word of the model's vocabulary: what was written -> what it means.
+
+Rules of this module:
+
+* a parser takes what TOML gave (any type) and returns the value, or raises :class:`Wrong` with what
+  was found and what would be right;
+* it normalises what has one normal form: host names, field names, media types, paths;
+* :data:`PARSERS` is the only place that joins words and parsers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from revproxy.config import variables
+from revproxy.config.errors import Wrong, show, wrong
+from revproxy.config.hosts import NETWORK_HINT, host_name, host_pattern, network, upstream_host
+from revproxy.config.units import parse_duration, parse_rate, parse_size
+from revproxy.http.target import normalise_path
+
+METHODS = (
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "PATCH",
+    "DELETE",
+    "OPTIONS",
+    "TRACE",
+    "CONNECT",
+    "PROPFIND",
+    "REPORT",
+    "SEARCH",
+)
+#: Fields that frame a message or a connection: the proxy writes them, and a second writer would be a hole.
+FRAMING = frozenset(
+    ("connection", "content-length", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade")
+)
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_REFERENCE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
+_MEDIA = re.compile(r"[!#$&^_.+\-0-9A-Za-z]+/(?:[!#$&^_.+\-0-9A-Za-z]+|\*)")
+_URL = re.compile(r"(?:https?:|\$\{?scheme\}?:)?//[^/\s]", re.IGNORECASE)
+
+_DURATION_HINT = 'write a number with a unit such as "250ms", "5s", "2m", "1h"'
+_SIZE_HINT = 'write a number with a unit such as "64KB", "1MB", "1GB", or plain bytes'
+_RATE_HINT = 'write a rate such as "100/s", "1000/m", "240B/s", "1MB/s"'
+
+
+def _string(value: object, what: str, expected: str = "") -> str:
+    if not isinstance(value, str):
+        raise wrong(value, f"is not {what}", expected or "write a string in quotes")
+    return value
+
+
+def _text(value: object) -> str:
+    return _string(value, "a string")
+
+
+def _name(value: object) -> str:
+    text = _string(value, "a string")
+    if not text or text != text.strip() or not text.isprintable():
+        raise wrong(text, "can't be used here", "write a text that is not empty and has no control characters")
+    return text
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise wrong(value, "is not a duration", _DURATION_HINT, f"{value}s" if value >= 0 else None)
+    try:
+        return parse_duration(_string(value, "a duration", _DURATION_HINT))
+    except ValueError as error:
+        longer = str(error).startswith("longer")
+        raise wrong(value, "is too long" if longer else "is not a duration", _DURATION_HINT) from None
+
+
+def _bytes(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        if 0 <= value < 2**63:
+            return value
+        raise wrong(value, "is not a size", _SIZE_HINT)
+    try:
+        return parse_size(_string(value, "a size", _SIZE_HINT))
+    except ValueError:
+        raise wrong(value, "is not a size", _SIZE_HINT) from None
+
+
+def _rate(value: object) -> float:
+    try:
+        return parse_rate(_string(value, "a rate", _RATE_HINT))
+    except ValueError:
+        raise wrong(value, "is not a rate", _RATE_HINT) from None
+
+
+def _above_zero(parser: Callable[[object], Any]) -> Callable[[object], Any]:
+    def parse(value: object) -> Any:
+        result = parser(value)
+        if not result:
+            raise wrong(value, "is too little", "write more than zero")
+        return result
+
+    return parse
+
+
+def _integer(least: int, most: int, what: str = "a number") -> Callable[[object], int]:
+    bounds = f"from {least} to {most}" if most < 2**31 else f"of {least} or more"
+
+    def parse(value: object) -> int:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise wrong(value, f"is not {what}", f"write a whole number {bounds}")
+        if not least <= value <= most:
+            raise wrong(value, "is out of range", f"write a whole number {bounds}")
+        return value
+
+    return parse
+
+
+def _network(value: object) -> str:
+    return network(_string(value, "a network", NETWORK_HINT))
+
+
+def _host(value: object) -> str:
+    return host_name(_string(value, "a host"))
+
+
+def _host_pattern(value: object) -> str:
+    return host_pattern(_string(value, "a host", 'write "example.com" or "*.example.com"'))
+
+
+def _upstream_host(value: object) -> str:
+    return upstream_host(_string(value, "a host", 'write "preserve", "backend" or a name such as "example.com"'))
+
+
+def _plain_path(text: str, hint: str) -> str:
+    if not text.startswith("/"):
+        raise wrong(text, "is not a path", hint, f"/{text}" if text and text[0].isalnum() else None)
+    if "?" in text or "#" in text:
+        raise wrong(text, "is not a path", 'a path has no "?" and no "#"; the query has a key of its own')
+    if _CONTROL.search(text):
+        raise wrong(text, "is not a path", "it has control characters")
+    # Space, quotes and everything beyond ASCII arrive escaped, so that is how they are matched.
+    escaped = "".join(
+        chr(byte) if 0x21 <= byte <= 0x7E and byte not in b'"<>' else f"%{byte:02X}"
+        for byte in text.encode("utf-8", "surrogatepass")
+    )
+    normal = normalise_path(escaped.encode("ascii"))
+    if normal is None:
+        raise wrong(text, "is a path that is always refused", "it has a dot segment or a broken % escape")
+    return normal.decode("ascii")
+
+
+def _path(value: object) -> str:
+    hint = 'write a path that begins with "/"'
+    return _plain_path(_string(value, "a path", hint), hint)
+
+
+def _path_pattern(value: object) -> str:
+    hint = 'write "/exact", "/below/*", "/begins*" or "~" and a regular expression'
+    text = _string(value, "a path", hint)
+    if text.startswith("~"):
+        _compile(text, text[1:])
+        return text
+    if text == "*":
+        raise wrong(text, "is not a path", hint, "/*")
+    stem = text.removesuffix("*")
+    if "*" in stem:
+        raise wrong(text, "is not a path pattern", 'a "*" stands only at the end; write "~" and a regular expression')
+    return _plain_path(stem, hint) + text[len(stem) :]
+
+
+def _compile(written: str, pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise wrong(written, "is not a regular expression", str(error)) from None
+
+
+def _regex(value: object) -> str:
+    text = _string(value, "a regular expression")
+    _compile(text, text)
+    return text
+
+
+def _token(value: object, what: str, expected: str = "") -> str:
+    text = _string(value, what)
+    if not _TOKEN.fullmatch(text):
+        raise wrong(text, f"is not {what}", expected or "letters, digits and !#$%&'*+-.^_`|~ are allowed")
+    return text
+
+
+def _method(value: object) -> str:
+    text = _token(value, "a method", 'write a method such as "GET"')
+    upper = text.upper()
+    if text != upper and (upper in METHODS or text.islower()):
+        raise wrong(text, "is not a method", "methods are upper case", upper)
+    return text
+
+
+def _field_name(value: object) -> str:
+    return _token(value, "a header name").lower()
+
+
+def _changed_field(value: object) -> str:
+    name = _field_name(value)
+    if name in FRAMING:
+        raise wrong(value, "can't be changed", "the proxy itself writes the fields that frame messages and connections")
+    if name == "host":
+        raise wrong(value, "can't be changed here", 'write host = "…" in the upstream\'s table')
+    return name
+
+
+def _field_value(value: object) -> str:
+    text = _string(value, "a header value")
+    if _CONTROL.search(text):
+        raise wrong(text, "is not a header value", "it has control characters")
+    return text
+
+
+def _template(value: object) -> str:
+    text = _field_value(value)
+    if "\t" in text:
+        raise wrong(text, "is not a header value", "it has control characters")
+    variables.split(text)
+    return text
+
+
+def _cookie_name(value: object) -> str:
+    return _token(value, "a cookie name")
+
+
+def _media_type(value: object) -> str:
+    text = _string(value, "a media type")
+    if not _MEDIA.fullmatch(text):
+        raise wrong(
+            text, "is not a media type", 'write one such as "application/json" or "image/*", without parameters'
+        )
+    return text.lower()
+
+
+def _protocol(value: object) -> str:
+    text = _token(value, "a protocol name").lower()
+    if text == "h2c":
+        raise wrong(value, "is never passed on", "HTTP/2 is not reached by an upgrade")
+    return text
+
+
+def _pseudonym(value: object) -> str:
+    text = _string(value, "a name for Via")
+    name, _, port = text.partition(":")
+    if not _TOKEN.fullmatch(name) or (port and not port.isdigit()):
+        raise wrong(text, "is not a name for Via", 'write a word such as "revproxy", or "off"')
+    return text
+
+
+def _location(value: object) -> str:
+    text = _template(value)
+    if not _URL.match(text) and not text.startswith(("/", "$")):
+        raise wrong(
+            text, "is not a target", 'write a URL such as "https://example.com$target", or a path that begins with "/"'
+        )
+    if any(character.isspace() for character in text):
+        raise wrong(text, "is not a target", "white space in a URL is written %20")
+    return text
+
+
+def _path_template(value: object) -> str:
+    text = _template(value)
+    if not text.startswith(("/", "$")) or any(character.isspace() for character in text):
+        raise wrong(text, "is not a path", 'write a path that begins with "/", without white space')
+    return text
+
+
+def _reference(value: object) -> str:
+    hint = 'write "module:name", such as "mysite.hooks:check"'
+    text = _string(value, "a reference", hint)
+    if not _REFERENCE.fullmatch(text):
+        near = re.sub(r"\.(\w+)$", r":\1", text)
+        raise wrong(text, "is not a reference", hint, near if _REFERENCE.fullmatch(near) else None)
+    return text
+
+
+#: The words of :mod:`revproxy.config.model` and who reads them.
+PARSERS: dict[str, Callable[[object], Any]] = {
+    "changed field": _changed_field,
+    "cookie name": _cookie_name,
+    "count": _integer(1, 2**31),
+    "count or zero": _integer(0, 2**31),
+    "duration": _above_zero(_seconds),
+    "duration or zero": _seconds,
+    "field name": _field_name,
+    "field value": _field_value,
+    "host": _host,
+    "host pattern": _host_pattern,
+    "location": _location,
+    "media type": _media_type,
+    "method": _method,
+    "name": _name,
+    "network": _network,
+    "path": _path,
+    "path pattern": _path_pattern,
+    "path template": _path_template,
+    "port": _integer(1, 65535, "a port"),
+    "protocol": _protocol,
+    "pseudonym": _pseudonym,
+    "rate": _above_zero(_rate),
+    "reference": _reference,
+    "regex": _regex,
+    "size": _above_zero(_bytes),
+    "size or zero": _bytes,
+    "status": _integer(200, 599, "a status"),
+    "template": _template,
+    "text": _text,
+    "upstream host": _upstream_host,
+}
+
+
+def parse(word: str, value: object) -> Any:
+    """Read ``value`` as the vocabulary's ``word``. :raises Wrong: when it is not one."""
+    try:
+        return PARSERS[word](value)
+    except Wrong as error:
+        error.found = error.found or show(value)
+        raise

@@ -1,0 +1,79 @@
+"""The ``$variables`` that texts of a configuration may use.
+
+Rules of this module:
+
+* ``$name`` or ``${name}`` is a variable, ``$$`` is a dollar sign, any other ``$`` is refused;
+* ``$http_NAME`` is a field of the request (``_`` stands for ``-``), ``$cookie_NAME`` a cookie.
+"""
+
+from __future__ import annotations
+
+import re
+
+from revproxy.config.errors import Wrong, nearest, wrong
+
+#: Every variable with a fixed name.
+VARIABLES = (
+    "client_ip",
+    "client_port",
+    "host",
+    "authority",
+    "scheme",
+    "method",
+    "path",
+    "query",
+    "target",
+    "request_id",
+    "route",
+    "listen",
+    "upstream",
+    "backend",
+    "server_port",
+    "time_iso8601",
+)
+
+# The same grammar as :mod:`revproxy.variables`, which compiles what passes here.
+_RESTS = {"http_": re.compile(r"[A-Za-z0-9_-]+"), "cookie_": re.compile(r"[A-Za-z0-9_.-]+")}
+_DOLLAR = re.compile(r"\$(?:(\$)|([A-Za-z_][A-Za-z0-9_]*)|\{([^{}$]*)\})?")
+
+
+def split(text: str) -> list[tuple[bool, str]]:
+    """The parts of a text: ``(False, literal)`` or ``(True, name of a variable)``, ``$$`` resolved.
+
+    :raises Wrong: for a variable that does not exist or a ``$`` that begins none.
+    """
+    parts: list[tuple[bool, str]] = []
+    literal = ""
+    at = 0
+    for match in _DOLLAR.finditer(text):
+        literal += text[at : match.start()]
+        at = match.end()
+        if match[1]:
+            literal += "$"
+            continue
+        name = match[2] or match[3]
+        if not name:
+            raise wrong(text, 'has a "$" that begins no variable', 'write "$$" for a dollar sign')
+        _check(text, name)
+        if literal:
+            parts.append((False, literal))
+            literal = ""
+        parts.append((True, name))
+    literal += text[at:]
+    if literal:
+        parts.append((False, literal))
+    return parts
+
+
+def _check(text: str, name: str) -> None:
+    if name in VARIABLES:
+        return
+    for prefix, rest in _RESTS.items():
+        if name.startswith(prefix) and rest.fullmatch(name[len(prefix) :]):
+            return
+    near = nearest(name, VARIABLES)
+    if near is not None:
+        raise Wrong(f"unknown variable ${name}; did you mean ${near}?", found=text, suggestion=near)
+    known = ", ".join(f"${known}" for known in VARIABLES)
+    expected = f"known are {known}, $http_NAME and $cookie_NAME, and $$ is a dollar sign"
+    raise Wrong(f"unknown variable ${name}; {expected}", found=text, expected=expected)

@@ -1,0 +1,476 @@
+"""The life of one request. An Exchange is the only object that knows both sides.
+
+1. A client side (any :class:`MessageStream`) has a request head and makes the exchange.
+2. The route table says which route it takes.
+3. Client-request hooks run; the first that answers ends it here.
+4. The route's handler starts: it answers itself, or finds a backend and becomes the *sink*.
+5. Backend-request hooks run and the request goes out to the backend.
+6. The request's body passes from client to sink as it comes.
+7. The response head comes back; backend-response hooks, then client-response hooks run.
+8. The response's body passes from sink to client as it comes, and the exchange ends: log, metrics.
+
+The numbers recur in the code. A failure at any point is a :class:`~revproxy.fault.Fault`: before
+8 has begun it becomes an error page, afterwards the client's connection is cut, so that a
+response cut short is never shown as whole.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.logger import Logger
+from zope.interface import Attribute, Interface
+
+from revproxy.errorpages import error_page, reason
+from revproxy.fault import CLIENT_BODY_TOO_LARGE, CLIENT_GONE, HANDLER_FAILED, HOOK_FAILED, NO_ROUTE, Fault, ProtocolError
+from revproxy.http.forwarding import given_request_id
+from revproxy.http.message import Answer, Headers, Request, Response
+from revproxy.wire import HOOK, NO_PEER
+
+if TYPE_CHECKING:
+    from revproxy.engine import Engine
+    from revproxy.routing import Route
+
+_log = Logger()
+
+Hook = Callable[["Exchange"], "Answer | Awaitable[Answer | None] | None"]
+
+#: Bytes of a body that are held while nobody takes it (a hook waits, a backend is being
+#: connected); reading stops above it.
+HELD = 64 * 1024
+
+
+class MessageStream(Interface):
+    """One side of an exchange; clients and backends offer the same verbs."""
+
+    exchange = Attribute("the exchange it takes part in, or None")
+
+    def write_head(head: Any, first: bytes = b"", ended: bool = False) -> None:
+        """A head, with what is there of the body, so that both leave in one write.
+
+        1xx heads may come first; after 101 the same verbs tunnel.
+        """
+
+    def write_body(data: bytes) -> None:
+        """Body bytes, not empty."""
+
+    def end(trailers: Sequence[Any] = ()) -> None:
+        """The body is complete."""
+
+    def abort(fault: Fault) -> None:
+        """Give up at once, so that the peer can tell that something is missing."""
+
+    def pause_reading(why: int) -> None:
+        """Read no more for this reason (a bit); several may hold at once."""
+
+    def resume_reading(why: int) -> None:
+        """This reason is gone; reading goes on when none is left."""
+
+
+# The one transition table: who may end or abort first, and what that means.
+ASKING, ASKED, EARLY, ANSWERING, TUNNEL, TUNNEL_DOWN, TUNNEL_UP, DONE = range(8)
+REQUEST_END, HEAD, RESPONSE_END, SWITCH = range(4)
+_NO = -1
+_TABLE = (
+    # REQUEST_END, HEAD, RESPONSE_END, SWITCH; a failure leads from anywhere to DONE
+    (ASKED, EARLY, _NO, _NO),  # ASKING: the request's body is still coming
+    (_NO, ANSWERING, _NO, TUNNEL),  # ASKED: the backend's turn
+    (ANSWERING, _NO, DONE, _NO),  # EARLY: both bodies are moving
+    (_NO, _NO, DONE, _NO),  # ANSWERING: the response's body is moving
+    (TUNNEL_DOWN, _NO, TUNNEL_UP, _NO),  # TUNNEL: bytes both ways
+    (_NO, _NO, DONE, _NO),  # TUNNEL_DOWN: only the backend still sends
+    (DONE, _NO, _NO, _NO),  # TUNNEL_UP: only the client still sends
+    (DONE, _NO, DONE, _NO),  # DONE: the client's connection drains the rest
+)
+
+_ids = itertools.count(1)
+_id_prefix = os.urandom(8).hex().encode("ascii")
+
+
+class Exchange:
+    """One request on its way: see the steps at the top of this module.
+
+    :ivar engine: what all exchanges share.
+    :ivar client: the client's side. :ivar sink: who takes the request's body, once there is one.
+    :ivar request: the request. :ivar response: the response head, once there is one.
+    :ivar route: the route taken. :ivar state: a state of the table above.
+    :ivar held: body bytes that nobody took yet. :ivar replay: what was sent of the body, kept for
+        another try; ``None`` when it can't be repeated.
+    :ivar fault: how it failed. :ivar detail: about that, for the log.
+    :ivar sent: body bytes for the client. :ivar received: body bytes from the client.
+    :ivar started: reactor seconds of the head's arrival; ``connect_time`` and ``first_byte_time``
+        are seconds since then.
+    :ivar context: a place for the user's hooks; a dict, made on first use.
+    """
+
+    __slots__ = (
+        "_context",
+        "_prefix_limit",
+        "_prefix_waiter",
+        "_request_id",
+        "backend",
+        "client",
+        "connect_time",
+        "detail",
+        "engine",
+        "fault",
+        "first_byte_time",
+        "held",
+        "held_size",
+        "on_finished",
+        "received",
+        "replay",
+        "request",
+        "response",
+        "route",
+        "sent",
+        "sink",
+        "started",
+        "state",
+        "tries",
+        "trailers",
+        "waiting",
+    )
+
+    def __init__(self, engine: Engine, client: Any, request: Request) -> None:
+        self.engine = engine
+        self.client = client
+        self.request = request
+        self.sink: Any = None
+        self.response: Response | None = None
+        self.route: Route | None = None
+        self.state = ASKING
+        self.held: list[bytes] | None = None
+        self.held_size = 0
+        self.replay: list[bytes] | None = None
+        self.trailers: Sequence[Any] = ()
+        self.backend: Any = None
+        self.tries = 0
+        self.fault: Fault | None = None
+        self.detail = ""
+        self.sent = 0
+        self.received = 0
+        self.started: float = engine.seconds()
+        self.connect_time: float | None = None
+        self.first_byte_time: float | None = None
+        self.on_finished: Callable[[Exchange], None] | None = None
+        self.waiting: Deferred[Any] | None = None
+        self._context: dict[str, Any] | None = None
+        self._request_id: bytes | None = None
+        self._prefix_waiter: Deferred[bytes] | None = None
+        self._prefix_limit = 0
+
+    # -- what hooks and templates ask
+
+    @property
+    def request_id(self) -> bytes:
+        """The id of this request: a trusted client's, or one of ours (24 to 32 hex digits)."""
+        made = self._request_id
+        if made is None:
+            made = given_request_id(self.request) if self.request.arrival.trusted else None
+            self._request_id = made = made or b"%b%08x" % (_id_prefix, next(_ids))
+        return made
+
+    @request_id.setter
+    def request_id(self, value: bytes) -> None:
+        self._request_id = value
+
+    @property
+    def context(self) -> dict[str, Any]:
+        if self._context is None:
+            self._context = {}
+        return self._context
+
+    @property
+    def upstream_name(self) -> str:
+        return "" if self.backend is None else self.backend.upstream_name
+
+    @property
+    def backend_name(self) -> str:
+        return "" if self.backend is None else self.backend.name
+
+    # -- 1 to 4: from the client's head to the handler
+
+    def start(self, first: bytes = b"", ended: bool = True) -> None:
+        """Take the request on its way, with what is there of its body."""
+        if first:
+            self.held = [first]
+            self.held_size = self.received = len(first)
+        if ended:
+            self.state = ASKED
+        route = self.route = self.engine.table.match(self.request)  # 2
+        if route is None:
+            self.fail(NO_ROUTE)
+        elif route.max_body is not None and (self.request.length or self.received) > route.max_body:
+            self.fail(CLIENT_BODY_TOO_LARGE)
+        elif route.client_request:
+            self.run(route.client_request, 0, self._handle)  # 3
+        else:
+            try:
+                route.handler.start(self)  # 4
+            except Exception:
+                self._broke(HANDLER_FAILED)
+
+    def _handle(self) -> None:
+        assert self.route is not None
+        try:
+            self.route.handler.start(self)  # 4
+        except Exception:
+            self._broke(HANDLER_FAILED)
+
+    def run(self, hooks: tuple[Hook, ...], at: int, proceed: Callable[[], None]) -> None:
+        """Run hooks from ``at`` on, then ``proceed``; stops at an answer, waits where one waits."""
+        while at < len(hooks):
+            try:
+                result = hooks[at](self)
+            except ProtocolError as e:
+                self.fail(e.fault, e.detail)
+                return
+            except Exception:
+                self._broke(HOOK_FAILED)
+                return
+            at += 1
+            if self.state == DONE:
+                return
+            if result is None:
+                continue
+            if isinstance(result, Answer):
+                self.answer(result)
+            else:
+                self._wait(result, hooks, at, proceed)
+            return
+        proceed()
+
+    def _wait(self, result: Any, hooks: tuple[Hook, ...], at: int, proceed: Callable[[], None]) -> None:
+        # what arrives of the body meanwhile is held, and reading stops when that is enough
+        deferred = self.waiting = result if isinstance(result, Deferred) else ensureDeferred(result)
+        if self.sink is not None:
+            self.sink.pause_reading(HOOK)
+
+        def resumed(answer: Any) -> None:
+            self.waiting = None
+            if self.state == DONE:
+                return
+            if self.sink is not None:
+                self.sink.resume_reading(HOOK)
+            if answer is not None:
+                self.answer(answer)
+            else:
+                self.run(hooks, at, proceed)
+
+        def failed(failure: Any) -> None:
+            self.waiting = None
+            if self.state == DONE:
+                return
+            if failure.check(ProtocolError):
+                self.fail(failure.value.fault, failure.value.detail)
+            else:
+                _log.failure("a hook of route {route} failed", failure=failure, route=self.route and self.route.name)
+                self.fail(HOOK_FAILED, failure.getErrorMessage())
+
+        deferred.addCallback(resumed).addErrback(failed)
+
+    def _broke(self, fault: Fault) -> None:
+        _log.failure("route {route} failed on a request", route=self.route and self.route.name)
+        self.fail(fault)
+
+    def attach(self, sink: Any) -> tuple[bytes, bool]:
+        """Make ``sink`` the taker of the body: what is there of it, and whether that is all."""
+        self.sink = sink
+        held = self.held
+        if held is None:
+            first = b""
+        else:
+            first = held[0] if len(held) == 1 else b"".join(held)
+            self.held = None
+            self.held_size = 0
+        if self.state == ASKING:
+            self.client.resume_reading(NO_PEER)
+            return first, False
+        return first, True
+
+    def body_prefix(self, limit: int) -> Deferred[bytes]:
+        """The first ``limit`` bytes of the request's body, or all of it when it is shorter.
+
+        For hooks at the client-request point; what it read is passed on later all the same.
+        Asks a client that waits for 100 (Continue) to go on.
+        """
+        assert self.sink is None and self._prefix_waiter is None
+        waiter: Deferred[bytes] = Deferred()
+        self._prefix_waiter = waiter
+        self._prefix_limit = limit
+        if self.request.expects_continue and self.state == ASKING and not self.held:
+            self.request.expects_continue = False
+            self.client.write_head(Response(100, reason=b"Continue"))
+        self._check_prefix()
+        return waiter
+
+    def _check_prefix(self) -> None:
+        waiter = self._prefix_waiter
+        if waiter is None:
+            return
+        if self.state != ASKING or self.held_size >= self._prefix_limit:
+            self._prefix_waiter = None
+            waiter.callback(b"".join(self.held or ())[: self._prefix_limit])
+        else:
+            self.client.resume_reading(NO_PEER)
+
+    # -- 6: the request's body
+
+    def request_body(self, data: bytes) -> None:
+        """Body bytes from the client."""
+        self.received += len(data)
+        route = self.route
+        if route is not None and route.max_body is not None and self.received > route.max_body:
+            if self.state < TUNNEL:
+                self.fail(CLIENT_BODY_TOO_LARGE)
+                return
+        sink = self.sink
+        if sink is not None:
+            sink.write_body(data)
+            return
+        if self.state == DONE:
+            return
+        if self.held is None:
+            self.held = []
+        self.held.append(data)
+        self.held_size += len(data)
+        if self._prefix_waiter is not None:
+            self._check_prefix()
+        elif self.held_size >= HELD:
+            self.client.pause_reading(NO_PEER)
+
+    def request_end(self, trailers: Sequence[Any] = ()) -> None:
+        """The client's body is complete."""
+        if self.state == DONE:
+            return
+        state = self.state = _TABLE[self.state][REQUEST_END]
+        assert state != _NO, "two ends of a request"
+        sink = self.sink
+        if sink is not None:
+            sink.end(trailers)
+            if state == DONE:
+                self.finish()
+        else:
+            self.trailers = trailers
+            if self._prefix_waiter is not None:
+                self._check_prefix()
+
+    # -- 7 and 8: the response
+
+    def response_head(self, response: Response, first: bytes = b"", ended: bool = False) -> None:
+        """A head from the sink, with what is there of its body; 1xx heads may come before."""
+        if response.status < 200:
+            self.client.write_head(response)
+            return
+        self.response = response
+        self.first_byte_time = self.engine.seconds() - self.started
+        route = self.route
+        if route is not None and route.response_hooks:
+            self.run(route.response_hooks, 0, lambda: self._send_head(first, ended))
+        else:
+            self._send_head(first, ended)
+
+    def _send_head(self, first: bytes, ended: bool) -> None:
+        state = _TABLE[self.state][HEAD]
+        assert state != _NO, "two response heads"
+        self.sent = len(first)
+        self.state = DONE if ended else state
+        self.client.write_head(self.response, first, ended)  # 8
+        if ended:
+            self.finish()
+
+    def response_body(self, data: bytes) -> None:
+        """Body bytes from the sink."""
+        self.sent += len(data)
+        self.client.write_body(data)
+
+    def response_end(self, trailers: Sequence[Any] = ()) -> None:
+        """The sink's body is complete."""
+        if self.state == DONE:
+            return
+        state = self.state = _TABLE[self.state][RESPONSE_END]
+        assert state != _NO, "the end of a response before its head"
+        self.client.end(trailers)
+        if state == DONE:
+            self.finish()
+
+    def switch(self, response: Response, first: bytes) -> None:
+        """101: from here on the verbs carry bytes both ways (RFC 9110 7.8)."""
+        state = _TABLE[self.state][SWITCH]
+        assert state != _NO, "101 before the end of the request"
+        self.response = response
+        self.first_byte_time = self.engine.seconds() - self.started
+        self.state = state
+        self.sent = len(first)
+        self.client.write_head(response, first)
+
+    def answer(self, answer: Answer) -> None:
+        """Answer with a response of ours; whatever the sink still had is dropped."""
+        sink, self.sink = self.sink, None
+        if sink is not None:
+            sink.abort(HANDLER_FAILED if self.fault is None else self.fault)
+        self.held = None
+        headers = answer.headers.copy()
+        status = answer.status
+        if b"content-length" not in headers and status >= 200 and status not in (204, 304):
+            headers.add(b"Content-Length", b"%d" % len(answer.body))
+        self.response = Response(status, headers, reason=reason(status), length=len(answer.body))
+        body = b"" if self.request.method == b"HEAD" or status in (204, 304) else answer.body
+        route = self.route
+        if route is not None and route.client_response:
+            self.run(route.client_response, 0, lambda: self._send_head(body, True))
+        else:
+            self._send_head(body, True)
+
+    # -- failure
+
+    def fail(self, fault: Fault, detail: str = "") -> None:
+        """End it here: an error page when nothing was answered yet, else the connection is cut."""
+        if self.state == DONE:
+            return
+        self.fault = fault
+        self.detail = detail
+        if self.state in (ASKING, ASKED) and fault.status:
+            kind, body = error_page(fault.status, self.request.headers.get(b"accept"), self.request_id)
+            headers = Headers.of([(b"Content-Type", kind), (b"Cache-Control", b"no-store")])
+            if fault.status == 503:
+                headers.add(b"Retry-After", b"1")
+            elif fault.status == 405:
+                headers.add(b"Allow", b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH")
+            self.answer(Answer(fault.status, headers, body))
+            return
+        self.state = DONE
+        sink, self.sink = self.sink, None
+        if sink is not None:
+            sink.abort(fault)
+        self.client.abort(fault)
+        self.finish()
+
+    def client_gone(self, fault: Fault = CLIENT_GONE, detail: str = "") -> None:
+        """The client's side is gone or broke the rules: the backend's work is cancelled."""
+        if self.state == DONE:
+            return
+        self.state = DONE
+        if self.fault is None:
+            self.fault = fault
+            self.detail = detail
+        sink, self.sink = self.sink, None
+        if sink is not None:
+            sink.abort(fault)
+        if self.waiting is not None:
+            self.waiting.cancel()
+        self.finish()
+
+    def finish(self) -> None:
+        """It is over, once: tell the log and let go of everything."""
+        finished = self.on_finished
+        if finished is not None:
+            self.on_finished = None
+            finished(self)
+        self.engine.finished(self)
+        self.sink = self.held = self.replay = None

@@ -1,0 +1,154 @@
+"""The handler that ends a route at a backend: pick one, take a connection, try again where that is safe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import evolve
+from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
+
+from revproxy.exchange import ASKING, DONE, Exchange
+from revproxy.fault import BACKEND_NONE, BACKEND_RESET, Fault
+from revproxy.http.forwarding import request_head, response_fields
+from revproxy.http.message import MAPPED, Response
+from revproxy.upstream.backend import Backend, Upstream
+from revproxy.upstream.http1 import BackendConnection
+from revproxy.upstream.retry import IDEMPOTENT, may_retry
+from revproxy.wire import NO_PEER
+
+_log = Logger()
+
+
+class Forward:
+    """Forwards exchanges to an upstream.
+
+    :param upstream: the live upstream.
+    :param hide: lower-case names of response fields that clients never see.
+    :param forwarded: whether backends get Forwarded (RFC 7239) too.
+    """
+
+    __slots__ = ("_forwarded", "_hide", "_host", "upstream")
+
+    def __init__(self, upstream: Upstream, hide: frozenset[bytes] = frozenset(), forwarded: bool = False) -> None:
+        self.upstream = upstream
+        self._hide = hide
+        self._host = upstream.host
+        self._forwarded = forwarded
+
+    def start(self, exchange: Exchange) -> None:
+        """4: a backend for the exchange, and a connection to it."""
+        assert exchange.route is not None
+        if exchange.route.backend_request:
+            exchange.run(exchange.route.backend_request, 0, lambda: self._try(exchange, (), False))
+        else:
+            self._try(exchange, (), False)
+
+    def _try(self, exchange: Exchange, tried: tuple[Backend, ...], fresh: bool) -> None:
+        upstream = self.upstream
+        backend = upstream.balancer.pick(upstream.backends, exchange, tried)
+        if backend is None:
+            exchange.fail(BACKEND_NONE)
+            return
+        exchange.backend = backend
+        exchange.tries += 1
+        pool = backend.pool
+        connection = None
+        if not fresh and pool.idle:
+            if exchange.request.method in IDEMPOTENT:
+                connection = pool.take()
+            elif not pool.closes_idle:
+                connection = pool.take()
+                while connection is not None and connection.stale():
+                    connection.retire()
+                    pool.closes_idle = True
+                    connection = None
+        if connection is not None:
+            connection.begin(exchange, self)
+            return
+        self._connect(exchange, backend, tried)
+
+    def _connect(self, exchange: Exchange, backend: Backend, tried: tuple[Backend, ...]) -> None:
+        began = exchange.engine.seconds()
+
+        def connected(connection: BackendConnection) -> None:
+            exchange.waiting = None
+            exchange.connect_time = exchange.engine.seconds() - began
+            if exchange.state == DONE:
+                backend.pool.put(connection)
+            else:
+                connection.begin(exchange, self)
+
+        def failed(failure: Any) -> None:
+            exchange.waiting = None
+            if exchange.state == DONE or failure.check(CancelledError):
+                return
+            self._again(exchange, failure.value.fault, failure.value.detail, (*tried, backend))
+
+        waiting = backend.pool.connect()
+        exchange.waiting = waiting
+        waiting.addCallbacks(connected, failed).addErrback(
+            lambda failure: _log.failure("forwarding to {backend} failed", failure=failure, backend=backend.name)
+        )
+
+    def failed(self, exchange: Exchange, fault: Fault, detail: str, *, reused: bool, untouched: bool) -> None:
+        """A try failed after the connection was there: once more, or an error for the client."""
+        if exchange.state == DONE:
+            return
+        replay = exchange.replay
+        exchange.replay = None
+        had_body = exchange.received > 0
+        if untouched and may_retry(
+            fault,
+            method=exchange.request.method,
+            reused=reused,
+            replayable=not had_body or replay is not None or exchange.held is not None,
+            tries=exchange.tries,
+            most=len(self.upstream.backends) + 1,
+        ):
+            if replay is not None and exchange.held is None:
+                exchange.held = [chunk for chunk in replay if chunk]
+                exchange.held_size = exchange.received
+            if exchange.state == ASKING and exchange.held_size:
+                exchange.client.resume_reading(NO_PEER)
+            self._try(exchange, (), True)
+        else:
+            exchange.fail(fault, detail)
+
+    def _again(self, exchange: Exchange, fault: Fault, detail: str, tried: tuple[Backend, ...]) -> None:
+        """No connection came: another backend, while there is one."""
+        backends = self.upstream.backends
+        if fault.retry == "unsent" and len(tried) < len(backends):
+            self._try(exchange, tried, False)
+        else:
+            exchange.fail(fault, detail)
+
+    # -- the rules of forwarding
+
+    def request_head(self, exchange: Exchange) -> bytes:
+        """5: the head that the backend gets."""
+        request = exchange.request
+        if request.upgrade is not None and not self._may_switch(exchange):
+            request.upgrade = None
+        host = self._host
+        if host == b"":
+            host = exchange.backend.authority
+        return request_head(request, exchange.request_id, host, self._forwarded)
+
+    def clean_response(self, exchange: Exchange, response: Response) -> None:
+        """7: what of the backend's fields the client gets."""
+        names = exchange.backend.names if response.kinds & MAPPED else None
+        if names is not None and exchange.route is not None and exchange.route.mapping is not None:
+            inner, outer = exchange.route.mapping
+            names = evolve(names, inner=inner, outer=outer)
+        response.headers.fields = response_fields(response, self._hide, exchange.request, names)
+
+    def switched(self, exchange: Exchange, response: Response) -> bool:
+        """Whether a 101 is an answer to what was asked."""
+        if exchange.request.upgrade is None or not self._may_switch(exchange):
+            return False
+        response.headers.fields = response_fields(response, self._hide)
+        return True
+
+    def _may_switch(self, exchange: Exchange) -> bool:
+        return exchange.route is not None and exchange.request.upgrade in exchange.route.upgrade

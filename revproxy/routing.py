@@ -1,0 +1,192 @@
+"""From a request to its route, in time that does not grow with the number of hosts.
+
+Rules of this module:
+
+* the order is fixed when the table is built: host (exact, longest wildcard, any), then path
+  (exact, regular expression as written, longest prefix, any), then the number of other
+  conditions, then as written. A host's routes do not hide any-host routes;
+* nothing here does I/O; ``match`` with a ``trace`` list says why it chose what it chose.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from attrs import Factory, define, field
+
+from revproxy.http.message import Request
+
+#: Whether a request meets one condition, and what the condition asks, for explanations.
+Condition = tuple[Callable[[Request], bool], str]
+
+
+@define(eq=False, slots=True)
+class Route:
+    """One compiled route: hooks at four points, the handler that ends it, and its limits.
+
+    :ivar name: for logs; as written or made from its place.
+    :ivar handler: has ``start(exchange)``.
+    :ivar backend_response: run before ``client_response``; :attr:`response_hooks` is both.
+    :ivar max_body: bytes of a request's body, ``None`` for no limit.
+    :ivar minimum_rate: (bytes a second, seconds) or ``None``.
+    :ivar upgrade: protocols (lower case) that may be switched to.
+    :ivar buffer_response: bytes of a response that are taken from a backend ahead of the client.
+    """
+
+    name: str
+    handler: Any
+    client_request: tuple[Any, ...] = ()
+    backend_request: tuple[Any, ...] = ()
+    backend_response: tuple[Any, ...] = ()
+    client_response: tuple[Any, ...] = ()
+    max_body: int | None = None
+    minimum_rate: tuple[float, float] | None = None
+    upgrade: frozenset[bytes] = frozenset()
+    buffer_response: int = 0
+    #: How Location, Refresh and Set-Cookie paths are mapped back: (internal prefix, public prefix).
+    mapping: tuple[bytes, bytes] | None = None
+    response_hooks: tuple[Any, ...] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.response_hooks = self.backend_response + self.client_response
+
+
+@define(slots=True)
+class Entry:
+    """A route and when it applies. ``path`` has DESIGN's syntax: exact, ``/below/*``, ``/prefix*``, ``~regex``."""
+
+    route: Route
+    hosts: Sequence[bytes] = ()
+    paths: Sequence[bytes] = ()
+    conditions: tuple[Condition, ...] = ()
+
+
+class _Paths:
+    """The routes of one host: by path, each list ordered by conditions and then as written."""
+
+    __slots__ = ("any", "exact", "lengths", "prefixes", "regexes", "simple")
+
+    def __init__(self) -> None:
+        self.exact: dict[bytes, list[Entry]] = {}
+        self.prefixes: dict[bytes, tuple[list[Entry], list[Entry]]] = {}  # (below, begins with)
+        self.regexes: list[tuple[re.Pattern[bytes], Entry]] = []
+        self.any: list[Entry] = []
+        self.lengths: tuple[int, ...] = ()
+        #: The only route there is, when nothing has to be asked.
+        self.simple: Route | None = None
+
+    def add(self, path: bytes | None, entry: Entry) -> None:
+        if path is None or path in (b"/*", b"*"):
+            self.any.append(entry)
+        elif path.startswith(b"~"):
+            self.regexes.append((re.compile(path[1:]), entry))
+        elif path.endswith(b"/*"):
+            self.prefixes.setdefault(path[:-2], ([], []))[0].append(entry)
+        elif path.endswith(b"*"):
+            self.prefixes.setdefault(path[:-1], ([], []))[1].append(entry)
+        else:
+            self.exact.setdefault(path, []).append(entry)
+
+    def close(self) -> None:
+        lists = [*self.exact.values(), self.any, *(kind for both in self.prefixes.values() for kind in both)]
+        for entries in lists:
+            entries.sort(key=lambda entry: -len(entry.conditions))  # stable: then as written
+        self.regexes.sort(key=lambda pair: -len(pair[1].conditions))
+        self.lengths = tuple(sorted({len(prefix) for prefix in self.prefixes}, reverse=True))
+        if not self.exact and not self.prefixes and not self.regexes and not self.any[0].conditions:
+            self.simple = self.any[0].route
+
+    def candidates(self, path: bytes) -> Iterable[Entry]:
+        if path in self.exact:
+            yield from self.exact[path]
+        for pattern, entry in self.regexes:
+            if pattern.search(path):
+                yield entry
+        size = len(path)
+        for length in self.lengths:
+            if length > size:
+                continue
+            found = self.prefixes.get(path[:length])
+            if found is not None:
+                below, begins = found
+                if below and (length == size or path[length] == 0x2F):  # "/"
+                    yield from below
+                yield from begins
+        yield from self.any
+
+    def match(self, request: Request, trace: list[str] | None) -> Route | None:
+        for entry in self.candidates(request.path):
+            for test, wanted in entry.conditions:
+                if not test(request):
+                    if trace is not None:
+                        trace.append(f"{entry.route.name}: not {wanted}")
+                    break
+            else:
+                if trace is not None:
+                    trace.append(f"{entry.route.name}: matches")
+                return entry.route
+        return None
+
+
+@define(slots=True)
+class RouteTable:
+    """All routes of a configuration; immutable once built. A reload builds another one."""
+
+    _hosts: dict[bytes, _Paths] = Factory(dict)
+    _wildcards: dict[bytes, _Paths] = Factory(dict)
+    _any: _Paths | None = None
+    routes: tuple[Route, ...] = ()
+    #: Live objects that belong to this table: upstreams by name.
+    upstreams: dict[str, Any] = Factory(dict)
+
+    @classmethod
+    def build(cls, entries: Iterable[Entry], upstreams: dict[str, Any] | None = None) -> RouteTable:
+        """A table from entries in the order they were written."""
+        table = cls(upstreams=upstreams or {})
+        routes: list[Route] = []
+        for entry in entries:
+            if entry.route not in routes[-1:]:
+                routes.append(entry.route)
+            for host in entry.hosts or (b"*",):
+                if host == b"*":
+                    if table._any is None:
+                        table._any = _Paths()
+                    paths = table._any
+                elif host.startswith(b"*."):
+                    paths = table._wildcards.setdefault(host[1:], _Paths())
+                else:
+                    paths = table._hosts.setdefault(host, _Paths())
+                for path in entry.paths or (None,):
+                    paths.add(path, entry)
+        for paths in [*table._hosts.values(), *table._wildcards.values(), *([table._any] if table._any else [])]:
+            paths.close()
+        table.routes = tuple(routes)
+        return table
+
+    def match(self, request: Request, trace: list[str] | None = None) -> Route | None:
+        """The route of a request, or ``None``; reasons are appended to ``trace``."""
+        paths = self._hosts.get(request.host)
+        if paths is not None:
+            if paths.simple is not None and trace is None:
+                return paths.simple
+            route = paths.match(request, trace)
+            if route is not None:
+                return route
+        if self._wildcards:
+            host = request.host
+            at = host.find(b".")
+            while at >= 0:
+                paths = self._wildcards.get(host[at:])
+                if paths is not None:
+                    route = paths.match(request, trace)
+                    if route is not None:
+                        return route
+                at = host.find(b".", at + 1)
+        paths = self._any
+        if paths is None:
+            return None
+        if paths.simple is not None and trace is None:
+            return paths.simple
+        return paths.match(request, trace)

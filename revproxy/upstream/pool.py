@@ -1,0 +1,169 @@
+"""Connections to one backend, kept for use again.
+
+Rules of this module:
+
+* a hit is a plain call: last in, first out, so that the others grow old and go;
+* a connection is counted from the moment it is asked for to the moment it is gone;
+* who waits for a connection waits in turn, in a queue with a length and a time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.protocol import Factory
+
+from revproxy.config import model
+from revproxy.fault import (
+    BACKEND_CONNECT,
+    BACKEND_CONNECT_TIMEOUT,
+    BACKEND_QUEUE_FULL,
+    BACKEND_QUEUE_TIMEOUT,
+    ProtocolError,
+)
+from revproxy.upstream.http1 import BackendConnection
+
+
+class _Connector(Factory):
+    noisy = False
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+
+    def buildProtocol(self, address: Any) -> BackendConnection:
+        return BackendConnection(self.pool)
+
+
+class Pool:
+    """Connections to one backend.
+
+    :param endpoint: a stream client endpoint.
+    :param settings: limits, in connections and seconds.
+    :ivar closes_idle: the backend was seen closing a connection that was kept for it;
+        what must not be repeated goes out on fresh connections from then on.
+    """
+
+    __slots__ = (
+        "_connector", "_waiting", "closed", "closes_idle", "endpoint", "idle", "open", "reactor", "settings", "timeouts",
+    )  # fmt: skip
+
+    def __init__(
+        self, endpoint: Any, reactor: Any, settings: model.Pool, timeouts: model.UpstreamTimeouts
+    ) -> None:
+        self.endpoint = endpoint
+        self.reactor = reactor
+        self.settings = settings
+        self.timeouts = timeouts
+        self.idle: list[BackendConnection] = []
+        self.open = 0
+        self.closed = False
+        self.closes_idle = False
+        self._waiting: deque[Deferred[BackendConnection]] = deque()
+        self._connector = _Connector(self)
+
+    def take(self) -> BackendConnection | None:
+        """An idle connection, the one used last, or ``None``."""
+        return self.idle.pop() if self.idle else None
+
+    def put(self, connection: BackendConnection) -> None:
+        """A connection is free again: for who waits, for later, or to be closed."""
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.called:
+                waiter.callback(connection)
+                return
+        settings = self.settings
+        if (
+            self.closed
+            or len(self.idle) >= settings.idle
+            or (settings.age is not None and self.reactor.seconds() - connection.born >= settings.age)
+        ):
+            connection.retire()
+            return
+        self.idle.append(connection)
+        connection.rest(settings.idle_time)
+
+    def connect(self) -> Deferred[BackendConnection]:
+        """A fresh connection, or, at the cap, the next that is free.
+
+        :raises ProtocolError: (as a failure) with the fault that says what went wrong.
+        """
+        cap = self.settings.connections
+        if cap is not None and self.open >= cap:
+            return self._queue()
+        return self._dial()
+
+    def _dial(self) -> Deferred[BackendConnection]:
+        self.open += 1
+        timed_out = False
+
+        def late() -> None:
+            nonlocal timed_out
+            timed_out = True
+            dialling.cancel()
+
+        def done(result: Any) -> Any:
+            if timer.active():
+                timer.cancel()
+            return result
+
+        def failed(failure: Any) -> Any:
+            self.left()
+            if timed_out:
+                raise ProtocolError(BACKEND_CONNECT_TIMEOUT, f"no connection within {self.timeouts.connect:g} s")
+            if failure.check(CancelledError):
+                return failure
+            raise ProtocolError(BACKEND_CONNECT, failure.getErrorMessage() or failure.type.__name__)
+
+        dialling: Deferred[Any] = self.endpoint.connect(self._connector)
+        timer = self.reactor.callLater(self.timeouts.connect, late)
+        dialling.addBoth(done)
+        dialling.addErrback(failed)
+        return dialling
+
+    def _queue(self) -> Deferred[BackendConnection]:
+        from twisted.internet.defer import fail
+
+        if len(self._waiting) >= self.settings.queue:
+            return fail(ProtocolError(BACKEND_QUEUE_FULL, f"{len(self._waiting)} requests wait already"))
+        seconds = self.settings.queue_time
+
+        def cancelled(waiter: Deferred[BackendConnection]) -> None:
+            self._waiting.remove(waiter)
+
+        def late() -> None:
+            if not waiter.called:
+                self._waiting.remove(waiter)
+                waiter.errback(ProtocolError(BACKEND_QUEUE_TIMEOUT, f"no connection free within {seconds:g} s"))
+
+        def done(result: Any) -> Any:
+            if timer.active():
+                timer.cancel()
+            return result
+
+        waiter: Deferred[BackendConnection] = Deferred(cancelled)
+        timer = self.reactor.callLater(seconds, late)
+        waiter.addBoth(done)
+        self._waiting.append(waiter)
+        return waiter
+
+    def left(self) -> None:
+        """A connection is gone (or never came): its place is free."""
+        self.open -= 1
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.called:
+                self._dial().addCallbacks(waiter.callback, waiter.errback)
+                return
+
+    def close(self) -> None:
+        """Close what is idle, and from now on what becomes idle."""
+        self.closed = True
+        idle, self.idle = self.idle, []
+        for connection in idle:
+            connection.retire()
+
+    def __repr__(self) -> str:
+        return f"<Pool open {self.open} | idle {len(self.idle)} | waiting {len(self._waiting)}>"

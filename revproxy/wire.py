@@ -1,0 +1,262 @@
+"""One end of a connection: what the client side and the backend side share below HTTP.
+
+Rules of this module:
+
+* it is the one place that uses private names of Twisted's transports. ``_tempDataBuffer`` and
+  ``dataBuffer`` tell whether anything waits to be sent; when nothing does, sending on the socket at
+  once saves a turn through epoll and two ``epoll_ctl`` calls: 43 -> 27 us CPU for a proxied
+  request. Any other transport (TLS, wrappers, memory transports) gets plain ``transport.write``;
+* reading is paused by reasons, one bit each, and goes on when no reason is left;
+* a connection has one timer. Moving its deadline later is one attribute write (0.1 us where
+  ``callLater`` and ``cancel`` take 4.5): the timer finds out when it fires.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import tcp
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IPushProducer
+from zope.interface import implementer
+
+try:
+    from fcntl import ioctl
+    from struct import unpack
+    from termios import TIOCOUTQ
+except ImportError:  # not a Unix: what the kernel holds stays unknown
+    TIOCOUTQ = 0
+
+NEVER = float("inf")
+
+# Why reading is paused.
+PEER_FULL = 1 << 0  # the other side can't take more
+NO_PEER = 1 << 1  # there is no other side yet
+HOOK = 1 << 2  # a hook waits for something
+QUEUED = 1 << 3  # enough of what comes after this exchange is held
+
+
+@implementer(IProtocol, IHalfCloseableProtocol, IPushProducer)
+class Wire:
+    """A protocol that sends at once, pauses by reason and has one deadline.
+
+    ``dataReceived`` is an attribute: assigning a method to it *is* the change of state.
+    Subclasses define ``connected``, ``lost``, ``half_closed``, ``expired``, ``full`` and ``drained``.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_call",
+        "_due",
+        "_pausing",
+        "_raw_send",
+        "_registered",
+        "bytes_out",
+        "clock",
+        "dataReceived",
+        "deadline",
+        "transport",
+    )
+
+    factory: Any = None
+
+    def __init__(self, clock: Any) -> None:
+        self.clock = clock
+        self.transport: Any = None
+        self.dataReceived: Callable[[bytes], None] = ignore
+        self.deadline = NEVER
+        self.bytes_out = 0
+        self._due = NEVER
+        self._call: Any = None
+        self._pausing = 0
+        self._raw_send: Callable[[bytes], int] | None = None
+        self._registered = False
+
+    # -- Twisted's names
+
+    def makeConnection(self, transport: Any) -> None:
+        self.transport = transport
+        if isinstance(transport, tcp.Connection) and not transport.TLS:
+            self._raw_send = transport.socket.send
+            if transport.socket.family != socket.AF_UNIX:
+                transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        else:
+            no_delay = getattr(transport, "setTcpNoDelay", None)
+            if no_delay is not None:
+                no_delay(True)
+        self.connected()
+
+    def connectionMade(self) -> None:
+        """Part of IProtocol; :meth:`makeConnection` calls :meth:`connected` itself."""
+
+    def connectionLost(self, reason: Any) -> None:
+        self._raw_send = None
+        self.dataReceived = ignore
+        self.deadline = NEVER
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        self.lost(reason)
+        self.transport = None
+
+    def readConnectionLost(self) -> None:
+        self.half_closed()
+
+    def writeConnectionLost(self) -> None:
+        """Our own half-close went out; nothing follows from it."""
+
+    def pauseProducing(self) -> None:
+        self.full()
+
+    def resumeProducing(self) -> None:
+        self.drained()
+
+    def stopProducing(self) -> None:
+        """The transport is going away: ``connectionLost`` says so too."""
+
+    # -- sending
+
+    def send(self, data: bytes) -> bool:
+        """Send now what the kernel takes and queue the rest; ``False`` when the peer is gone.
+
+        ``False`` means that none of ``data`` was taken.
+        """
+        transport = self.transport
+        if transport is None:
+            return False
+        self.bytes_out += len(data)
+        raw_send = self._raw_send
+        if raw_send is not None and not transport._tempDataBuffer and not transport.dataBuffer:
+            try:
+                sent = raw_send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                return False
+            if sent == len(data):
+                return True
+            data = data[sent:]
+        if not self._registered:
+            self._registered = True
+            transport.registerProducer(self, True)
+        transport.write(data)
+        return True
+
+    def unsent(self) -> int:
+        """Bytes that were sent but did not reach the peer yet, as far as can be told."""
+        transport = self.transport
+        if self._raw_send is None:
+            return 0
+        waiting: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+        if TIOCOUTQ:
+            waiting += unpack("i", ioctl(transport.fileno(), TIOCOUTQ, b"\0\0\0\0"))[0]
+        return waiting
+
+    def queued(self) -> int:
+        """Bytes that wait in this process."""
+        transport = self.transport
+        if self._raw_send is None:
+            return 0
+        return len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+
+    def stale(self) -> bool:
+        """Whether the peer has closed (or sent something) without our having read it yet."""
+        if self._raw_send is None:
+            return self.transport is None
+        try:
+            self.transport.socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return True
+
+    def half_close(self) -> None:
+        """Say that nothing more will be sent, once what is queued has gone out."""
+        if self.transport is not None:
+            self._unregister()
+            lose = getattr(self.transport, "loseWriteConnection", None)
+            if lose is None:
+                self.transport.loseConnection()
+            else:
+                lose()
+
+    def close(self) -> None:
+        """Close once what is queued has gone out."""
+        if self.transport is not None:
+            self._unregister()
+            self.transport.loseConnection()
+
+    def cut(self) -> None:
+        """Close at once; what is queued is lost and the peer can tell."""
+        if self.transport is not None:
+            self._unregister()
+            self.transport.abortConnection()
+
+    def _unregister(self) -> None:
+        if self._registered:
+            self._registered = False
+            self.transport.unregisterProducer()
+
+    # -- reading
+
+    def pause_reading(self, why: int) -> None:
+        """Stop reading for a reason (a bit)."""
+        if not self._pausing and self.transport is not None:
+            self.transport.pauseProducing()
+        self._pausing |= why
+
+    def resume_reading(self, why: int) -> None:
+        """That reason is gone; reading goes on when none is left."""
+        if self._pausing & why:
+            self._pausing &= ~why
+            if not self._pausing and self.transport is not None:
+                self.transport.resumeProducing()
+
+    # -- the one timer
+
+    def set_deadline(self, seconds: float) -> None:
+        """``expired`` is called in ``seconds``, unless the deadline moves."""
+        at = self.deadline = self.clock.seconds() + seconds
+        if at < self._due:
+            if self._call is None:
+                self._call = self.clock.callLater(seconds, self._fire)
+            else:
+                self._call.reset(seconds)
+            self._due = at
+
+    def _fire(self) -> None:
+        self._call = None
+        self._due = NEVER
+        left = self.deadline - self.clock.seconds()
+        if left <= 0:
+            self.deadline = NEVER
+            self.expired()
+        elif left != NEVER:
+            self._due = self.deadline
+            self._call = self.clock.callLater(left, self._fire)
+
+    # -- what subclasses say
+
+    def connected(self) -> None:
+        """The connection is there."""
+
+    def lost(self, reason: Any) -> None:
+        """The connection is gone, in both directions."""
+
+    def half_closed(self) -> None:
+        """The peer will send nothing more."""
+
+    def expired(self) -> None:
+        """The deadline passed."""
+
+    def full(self) -> None:
+        """Too much waits to be sent."""
+
+    def drained(self) -> None:
+        """Nothing waits to be sent any more."""
+
+
+def ignore(data: bytes) -> None:
+    """The ``dataReceived`` of a connection whose bytes nobody wants any more."""
