@@ -262,6 +262,8 @@ def response_fields(
 ) -> list[Field]:
     """The fields of a backend's response that go on to the client, in their order and case.
 
+    Connection and Transfer-Encoding are for the writer of the head to add; a 101 keeps its Upgrade.
+
     :param hide: lower-case names that are left out.
     :param request: the request it answers; with ``names`` it says how Location, Content-Location,
         Refresh and Set-Cookie are mapped back.
@@ -281,7 +283,6 @@ def response_fields(
             fields = [map_field(f, names, request) if f[3] & MAPPED else f for f in fields]
         if kinds & UPGRADE and status == 101:
             fields += [f for f in response.headers.fields if f[3] & UPGRADE]
-            fields.append((b"connection", b"Upgrade", b"Connection: Upgrade", CONNECTION | HOP))
     return fields
 
 
