@@ -52,7 +52,7 @@ Hook = Callable[["Exchange"], "Answer | Awaitable[Answer | None] | None"]
 HELD = 64 * 1024
 
 
-class MessageStream(Interface):
+class MessageStream(Interface):  # type: ignore[misc]  # zope.interface has no stubs
     """One side of an exchange; clients and backends offer the same verbs."""
 
     exchange = Attribute("the exchange it takes part in, or None")
@@ -450,7 +450,7 @@ class Exchange:
         self.fault = fault
         self.detail = detail
         if self.state in (ASKING, ASKED) and fault.status:
-            kind, body = error_page(fault.status, self.request.headers.get(b"accept"), self.request_id)
+            kind, body = error_page(fault.status, b", ".join(self.request.headers.get_all(b"accept")), self.request_id)
             headers = Headers.of([(b"Content-Type", kind), (b"Cache-Control", b"no-store")])
             if fault.status == 503:
                 headers.add(b"Retry-After", b"1")

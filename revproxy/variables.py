@@ -62,7 +62,8 @@ def _client_port(subject: Subject) -> bytes:
 
 
 def _host(subject: Subject) -> bytes:
-    return subject.request.host or subject.request.arrival.local.encode()
+    local = subject.request.arrival.local
+    return subject.request.host or (local.rpartition(":")[0] or local).encode()
 
 
 def _route(subject: Subject) -> bytes:

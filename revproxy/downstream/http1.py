@@ -22,6 +22,7 @@ from revproxy.fault import (
     CLIENT_HEAD_TIMEOUT,
     CLIENT_HEAD_TOO_LARGE,
     CLIENT_TARGET_TOO_LONG,
+    STOPPED,
     Fault,
     ProtocolError,
 )
@@ -93,6 +94,13 @@ class ClientConnection(PacedWire):
         self._close_after = True
         if self.exchange is None and not self._buffer:
             self._finish_close()
+
+    def stopped(self) -> None:
+        """No more time: whatever goes on here ends now."""
+        self._broken = True
+        if self.exchange is not None:
+            self.exchange.fail(STOPPED)
+        self.cut()
 
     # -- reading requests
 
