@@ -17,6 +17,7 @@ from revproxy.config.model import Server
 from revproxy.fault import TOO_MANY_CONNECTIONS, TOO_MANY_FROM_ADDRESS, Fault
 from revproxy.http.forwarding import client_address
 from revproxy.http.h1 import RequestParser
+from revproxy.http.mapping import public_origin
 from revproxy.http.message import Request
 
 if TYPE_CHECKING:
@@ -117,9 +118,10 @@ class Engine:
             idle.callback(None)
 
     def resolve_client(self, request: Request) -> None:
-        """Take the client's address from what a trusted proxy said."""
+        """Take the client's address and scheme from what a trusted proxy said."""
         assert self.is_trusted is not None
         request.client = client_address(request, self.is_trusted)
+        request.scheme = public_origin(request)[0]
 
     # -- stopping
 
@@ -199,7 +201,7 @@ def record_of(exchange: Exchange) -> Record:
         time.time(),
         request.client,
         request.method,
-        request.arrival.scheme,
+        request.scheme,
         request.host,
         request.raw_target,
         request.version,

@@ -81,7 +81,7 @@ _VALUES: dict[str, Value] = {
     "client_port": _client_port,
     "host": _host,
     "authority": lambda s: s.request.authority,
-    "scheme": lambda s: s.request.arrival.scheme,
+    "scheme": lambda s: s.request.scheme,
     "method": lambda s: s.request.method,
     "path": lambda s: s.request.path,
     "query": lambda s: s.request.query or b"",

@@ -55,7 +55,7 @@ def _parts(written: model.Redirect) -> Callable[[Exchange], bytes]:
 
     def location(exchange: Exchange) -> bytes:
         request = exchange.request
-        new_scheme = scheme or request.arrival.scheme
+        new_scheme = scheme or request.scheme
         if host is not None:
             authority = host
         elif scheme is not None or port is not None:
