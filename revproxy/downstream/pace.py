@@ -31,8 +31,8 @@ class PacedWire(Wire):
     """
 
     __slots__ = (
-        "_body_at", "_full", "_mode", "_phase_at", "_reading_body", "_stall_at", "_stall_base", "_window_at", "_window_bytes",
-        "engine", "exchange",
+        "_body_at", "_full", "_mode", "_phase_at", "_reading_body", "_stall_at", "_stall_base", "_window_at",
+        "_window_bytes", "engine", "exchange",
     )  # fmt: skip
 
     def __init__(self, engine: Engine) -> None:
