@@ -53,7 +53,7 @@ class MemoryTransport:
         self.connected = True
         self.reading = True
         self.producer: Any = None
-        self.unsent = b""
+        self.unsent = bytearray()
         self.incoming: deque[Any] = deque()
         self._streaming = False
         self._producer_paused = False
@@ -86,7 +86,8 @@ class MemoryTransport:
     def flush(self, limit: int | None = None) -> None:
         """Hand to the far end what it takes; ``limit`` bytes where it said so."""
         size = len(self.unsent) if self.peer.reads or self.peer.closed else limit or 0
-        data, self.unsent = self.unsent[:size], self.unsent[size:]
+        data = bytes(self.unsent[:size])
+        del self.unsent[:size]
         if data:
             self.peer.take(data)
         if not self.unsent:

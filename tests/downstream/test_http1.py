@@ -69,6 +69,7 @@ def test_what_is_pipelined_is_held_within_a_bound(play_once):
     client.send(get(b"/1"))
     client.send(get(b"/n", b"x: " + b"y" * 8000) * 20)
     assert not client.is_read
+    backend.expect_request(b"GET", b"/1")
     backend.send(ok(b"one"))
     client.expect_response(200, b"one")
     for _ in range(20):
@@ -95,6 +96,13 @@ def test_nothing_after_connection_close_is_served(play):
     client.expect_response(200, b"hi", {b"Connection": b"close"})
     client.expect_closed()
     assert len(scenario.log) == 1
+
+
+def test_an_empty_line_before_a_request_is_passed_over(play_once):
+    scenario = play_once(toml(route=RESPOND))
+    client = scenario.client()
+    client.send(b"\r\n" + get())
+    client.expect_response(200, b"hi")
 
 
 def test_empty_lines_before_a_request_are_passed_over(play):
