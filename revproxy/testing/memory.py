@@ -270,6 +270,11 @@ class Peer:
         self.transport.incoming.append(_END)
         self._go()
 
+    def close_unseen(self) -> None:
+        """Close the connection at a moment when the proxy is about to use it: it learns of that too late."""
+        self._note(self.name, "->", "close (unseen)")
+        self.closed = True
+
     def reset(self) -> None:
         """End the connection at once."""
         self._note(self.name, "->", "reset")

@@ -375,7 +375,7 @@ def test_a_malformed_chunked_body_is_refused_and_never_whole_for_the_backend(pla
     client.expect_closed()
     for connection in backend.connections:
         assert connection.ended == "reset"
-        assert b"0\r\n\r\n" not in connection.received
+        assert b"\r\n0\r\n\r\n" not in connection.received
         assert b"smuggled" not in connection.received
     assert [record.fault for record in scenario.log] == ["client-bad-body"]
 

@@ -502,21 +502,13 @@ def test_a_switch_to_another_protocol_than_asked_for_is_502(play):
     assert backend.connection.ended == "reset"
 
 
-def test_an_upgrade_with_a_body_is_switched_after_it(play):
+@pytest.mark.parametrize("fields", [[b"Content-Length: 4"], [b"Transfer-Encoding: chunked"]])
+def test_no_upgrade_of_a_request_with_a_body(play, fields):
+    # where the tunnel would begin is not known to everybody alike
     scenario = play(toml())
     client, backend = scenario.client(), scenario.backend(ADDRESS)
-    client.send(upgrade(b"websocket", b"Content-Length: 4") + b"body")
-    backend.expect_request(b"GET", b"/chat", b"body")
-    backend.send(SWITCH)
-    client.expect_response(101)
-    client.send(b"hi")
-    backend.connection.expect(b"hi")
-
-
-def test_a_switch_before_the_end_of_the_request_is_502(play):
-    scenario = play(toml())
-    client, backend = scenario.client(), scenario.backend(ADDRESS)
-    client.send(upgrade(b"websocket", b"Content-Length: 4") + b"bo")
+    client.send(upgrade(b"websocket", *fields))
+    backend.expect_head(b"GET", b"/chat", {b"Upgrade": None, b"Connection": None})
     backend.send(SWITCH)
     client.expect_response(502)
     assert backend.connection.ended == "reset"
