@@ -102,7 +102,7 @@ def test_routes_on_the_command_line(stage: Stage) -> None:
 
 def run_to_the_end(stage: Stage, command: Sequence[str], *arguments: str) -> Running:
     running = stage.run([*command, *arguments], "failing")
-    running.ends()
+    running.ends(6)
     return running
 
 
