@@ -115,12 +115,12 @@ class Wire:
 
     def connectionLost(self, reason: Any) -> None:
         self._raw_send = self._recv = None
-        self.dataReceived = ignore
         self.deadline = NEVER
         if self._call is not None:
             self._call.cancel()
             self._call = None
-        self.lost(reason)
+        self.lost(reason)  # the state still says where it was
+        self.dataReceived = ignore
         self.transport = None
 
     def readConnectionLost(self) -> None:

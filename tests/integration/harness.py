@@ -145,6 +145,10 @@ class Proxy(Running):
         assert 100 <= status < 600
         assert self.process.poll() is None
 
+    def descriptors(self) -> int:
+        """How many files and sockets it has open (Linux)."""
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
     def memory(self) -> int:
         """Its resident memory, in bytes (Linux)."""
         text = Path(f"/proc/{self.pid}/status").read_text()
@@ -210,7 +214,9 @@ class Backend:
     :ivar connections: how many came. :ivar port: where it listens.
     """
 
-    def __init__(self, serve: Callable[[socket.socket], None], receive_buffer: int | None = None) -> None:
+    def __init__(
+        self, serve: Callable[[socket.socket], None], receive_buffer: int | None = None, port: int = 0
+    ) -> None:
         self._serve = serve
         self.connections = 0
         self._open: set[socket.socket] = set()
@@ -218,7 +224,7 @@ class Backend:
         if receive_buffer is not None:
             self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._listener.bind(("127.0.0.1", 0))
+        self._listener.bind(("127.0.0.1", port))
         self._listener.listen(512)
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -300,21 +306,30 @@ def requests_on(connection: socket.socket) -> Iterator[tuple[bytes, bytes]]:
 
 
 def read_chunks(connection: socket.socket, buffer: bytes) -> tuple[bytes, bytes]:
-    """Read a chunked body without trailers; return it and what came after."""
+    """Read a chunked body and its trailers; return the body and what came after."""
     body = []
     while True:
-        while b"\r\n" not in buffer:
-            data = connection.recv(65536)
-            if not data:
-                raise ConnectionError("cut within a chunk's size")
-            buffer += data
-        line, _, buffer = buffer.partition(b"\r\n")
+        line, buffer = read_line(connection, buffer)
         size = int(line.partition(b";")[0], 16)
+        if size == 0:
+            break
         data, buffer = read_exactly(connection, size + 2, buffer)
         assert data.endswith(b"\r\n")
-        if size == 0:
-            return b"".join(body), buffer
         body.append(data[:-2])
+    while line:
+        line, buffer = read_line(connection, buffer)
+    return b"".join(body), buffer
+
+
+def read_line(connection: socket.socket, buffer: bytes) -> tuple[bytes, bytes]:
+    """Read a line; return it without its end, and what came after. :raises ConnectionError: when cut short."""
+    while b"\r\n" not in buffer:
+        data = connection.recv(65536)
+        if not data:
+            raise ConnectionError("cut within a line")
+        buffer += data
+    line, _, rest = buffer.partition(b"\r\n")
+    return line, rest
 
 
 def answers(connection: socket.socket) -> None:

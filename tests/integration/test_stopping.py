@@ -184,7 +184,7 @@ def test_usr1_reopens_the_access_log(stage: Stage, way: str) -> None:
         # that one renames its file itself
         until((stage.folder / "twistd.log.1").exists, "twistd has rotated its own log")
         proxy.signal(signal.SIGHUP)
-        until(lambda: "SIGHUP" in server_log.read_text(), "twistd's log goes on")
+        until(lambda: server_log.exists() and "SIGHUP" in server_log.read_text(), "twistd's log goes on")
 
 
 def _with_logfile(stage: Stage, port: int, command: list[str], server_log: object) -> Proxy:
