@@ -6,6 +6,7 @@ import json
 import re
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_type_hints
 
 import attrs
@@ -16,6 +17,12 @@ from revproxy.accesslog_format import Record, format_json
 from revproxy.config import model
 from revproxy.config.structure import Structurer
 from revproxy.config.variables import VARIABLES
+from revproxy.handlers.respond import Redirect
+from revproxy.http.chunked import ChunkedReader
+from revproxy.http.h1 import RequestParser
+from revproxy.http.message import Answer, Arrival, Headers, Request
+from revproxy.http.rewrite import compile_rewrite
+from revproxy.routing import Entry, Route, RouteTable
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 CLASSES = [value for value in vars(model).values() if isinstance(value, type) and attrs.has(value)]
@@ -150,3 +157,99 @@ def test_every_field_of_the_json_log_is_documented() -> None:
     record = Record(0.0, "192.0.2.1", b"GET", b"http", b"example.com", b"/", 11, 200, 0)
     rows = table_after(read("logging.rst"), ".. json fields")
     assert [code(row[0]) for row in rows] == list(json.loads(format_json(record)))
+
+
+# -- examples in tables
+
+
+def literals(cell: str) -> list[str]:
+    return re.findall(r"``(.+?)``", cell)
+
+
+def in_toml(text: str) -> Any:
+    return tomllib.loads(f"x = {text}")["x"]
+
+
+def routed(pattern: str, path: bytes) -> bool:
+    route = Route("documented", None)
+    table = RouteTable.build([Entry(route, paths=[pattern.encode()])])
+    return table.match(Request(b"GET", path, None, Headers())) is route
+
+
+def test_path_patterns_match_as_documented() -> None:
+    for written, matched, unmatched in table_after(read("routing.rst"), ".. paths"):
+        pattern = in_toml(code(written))
+        for path in literals(matched):
+            assert routed(pattern, path.encode()), (pattern, path)
+        for path in literals(unmatched):
+            assert not routed(pattern, path.encode()), (pattern, path)
+
+
+def test_paths_are_normalised_as_documented() -> None:
+    for received, becomes, why in table_after(read("routing.rst"), ".. normal"):
+        for path in literals(received):
+            head = f"GET {path} HTTP/1.1\r\nHost: a".encode()
+            if becomes == "refused, 400":
+                with pytest.raises(fault.ProtocolError) as refused:
+                    RequestParser().parse(head)
+                assert refused.value.fault.status == 400
+                continue
+            expected = path if becomes == "the same" else literals(becomes)[literals(received).index(path)]
+            assert RequestParser().parse(head).path.decode() == expected
+        if "merge_slashes" in why:
+            merged = RequestParser(merge_slashes=True).parse(head).path.decode()
+            assert merged == literals(why)[-1]
+
+
+def test_rewrites_give_what_is_documented() -> None:
+    for written, path, expected in table_after(read("rewriting.rst"), ".. rewrites"):
+        rewrite = Structurer().table(model.Rewrite, in_toml(code(written)), ("rewrite",))
+        assert compile_rewrite(rewrite)(code(path).encode(), None) == (code(expected).encode(), None)
+
+
+def test_redirects_give_what_is_documented() -> None:
+    for written, url, expected in table_after(read("rewriting.rst"), ".. redirects"):
+        redirect = Structurer().table(model.Redirect, in_toml(code(written)), ("redirect",))
+        scheme, _, rest = code(url).partition("://")
+        authority, slash, target = rest.partition("/")
+        request = RequestParser().parse(f"GET {slash}{target} HTTP/1.1\r\nHost: {authority}".encode())
+        request.arrival = Arrival(scheme=scheme.encode())
+        answers: list[Answer] = []
+        subject = SimpleNamespace(request=request, answer=answers.append)
+        handler: Any = Redirect(redirect)
+        handler.start(subject)
+        assert answers[0].headers.get(b"location") == code(expected).encode(), written
+
+
+def wire(text: str) -> bytes:
+    """Bytes of a documented piece of a message, in which ``\\r``, ``\\n`` and ``\\xHH`` are escapes."""
+    return text.encode("latin-1").decode("unicode_escape").encode("latin-1")
+
+
+def head_with(piece: bytes) -> bytes:
+    """A head, without its final CRLFs, that has a documented request line or documented fields."""
+    line, fields = b"POST / HTTP/1.1", piece
+    if b" HTTP" in piece or piece == b"GET /":
+        line, _, fields = piece.partition(b"\r\n")
+    lines = [line]
+    if b"Host:" not in fields and fields != b"X: no host here":
+        lines.append(b"Host: a")
+    return b"\r\n".join([*lines, *([fields] if fields else [])])
+
+
+def test_heads_are_refused_as_documented() -> None:
+    assert RequestParser().parse(head_with(b"X: 1")).host == b"a"
+    for what, examples, status in table_after(read("limits.rst"), ".. heads"):
+        for example in literals(examples):
+            with pytest.raises(fault.ProtocolError) as refused:
+                RequestParser().parse(head_with(wire(example)))
+            assert str(refused.value.fault.status) == status, (what, example)
+
+
+def test_chunked_bodies_are_refused_as_documented() -> None:
+    assert ChunkedReader().feed(b"1;x=y\r\na\r\n0\r\nX: 1\r\n\r\n") == b"a"
+    for what, examples in table_after(read("limits.rst"), ".. chunks"):
+        for example in literals(examples):
+            with pytest.raises(fault.ProtocolError) as refused:
+                ChunkedReader().feed(wire(example))
+            assert refused.value.fault is fault.CLIENT_BAD_BODY, (what, example)
