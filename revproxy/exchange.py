@@ -26,7 +26,15 @@ from twisted.logger import Logger
 from zope.interface import Attribute, Interface
 
 from revproxy.errorpages import error_page, reason
-from revproxy.fault import CLIENT_BODY_TOO_LARGE, CLIENT_GONE, HANDLER_FAILED, HOOK_FAILED, NO_ROUTE, Fault, ProtocolError
+from revproxy.fault import (
+    CLIENT_BODY_TOO_LARGE,
+    CLIENT_GONE,
+    HANDLER_FAILED,
+    HOOK_FAILED,
+    NO_ROUTE,
+    Fault,
+    ProtocolError,
+)
 from revproxy.http.forwarding import given_request_id
 from revproxy.http.message import Answer, Headers, Request, Response
 from revproxy.wire import HOOK, NO_PEER
@@ -372,8 +380,14 @@ class Exchange:
         route = self.route
         if route is not None and route.response_hooks:
             self.run(route.response_hooks, 0, lambda: self._send_head(first, ended))
+            return
+        if ended:
+            self.sent = len(first)
+            self.state = DONE
+            self.client.write_head(response, first, True)  # 8
+            self.finish()
         else:
-            self._send_head(first, ended)
+            self._send_head(first, False)
 
     def _send_head(self, first: bytes, ended: bool) -> None:
         state = _TABLE[self.state][HEAD]

@@ -11,6 +11,7 @@ from revproxy.config.model import Match
 from revproxy.http.message import Request
 from revproxy.routing import Condition
 
+
 def in_networks(written: Iterable[str]) -> Callable[[str], bool]:
     """Whether an address, as text, is in one of the networks; ``private`` and ``loopback`` are words for some."""
     among = networks(written)

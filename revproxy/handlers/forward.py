@@ -9,15 +9,17 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from revproxy.exchange import ASKING, DONE, Exchange
-from revproxy.fault import BACKEND_NONE, BACKEND_RESET, Fault
-from revproxy.http.forwarding import request_head, response_fields
-from revproxy.http.message import MAPPED, Response
+from revproxy.fault import BACKEND_NONE, Fault
+from revproxy.http.forwarding import request_head, request_section, response_fields
+from revproxy.http.message import EXPECT, MAPPED, UPGRADE, Response
 from revproxy.upstream.backend import Backend, Upstream
 from revproxy.upstream.http1 import BackendConnection
 from revproxy.upstream.retry import IDEMPOTENT, may_retry
 from revproxy.wire import NO_PEER
 
 _log = Logger()
+
+_VARYING = EXPECT | UPGRADE  # kinds whose serialised form depends on more than the fields
 
 
 class Forward:
@@ -28,13 +30,14 @@ class Forward:
     :param forwarded: whether backends get Forwarded (RFC 7239) too.
     """
 
-    __slots__ = ("_forwarded", "_hide", "_host", "upstream")
+    __slots__ = ("_forwarded", "_hide", "_host", "_memo", "upstream")
 
     def __init__(self, upstream: Upstream, hide: frozenset[bytes] = frozenset(), forwarded: bool = False) -> None:
         self.upstream = upstream
         self._hide = hide
         self._host = upstream.host
         self._forwarded = forwarded
+        self._memo = upstream.host != b""
 
     def start(self, exchange: Exchange) -> None:
         """4: a backend for the exchange, and a connection to it."""
@@ -130,10 +133,19 @@ class Forward:
         request = exchange.request
         if request.upgrade is not None and not self._may_switch(exchange):
             request.upgrade = None
-        host = self._host
-        if host == b"":
-            host = exchange.backend.authority
-        return request_head(request, exchange.request_id, host, self._forwarded)
+        block = request.block
+        if block is not None and block.fields is request.headers.fields and self._memo:
+            if block.sender is self:
+                section = block.sent
+            else:
+                section = request_section(request, self._host, self._forwarded)
+                if not request.kinds & _VARYING:
+                    block.sender = self
+                    block.sent = section
+        else:
+            host = self._host
+            section = request_section(request, exchange.backend.authority if host == b"" else host, self._forwarded)
+        return request_head(request, section, exchange.request_id)
 
     def clean_response(self, exchange: Exchange, response: Response) -> None:
         """7: what of the backend's fields the client gets."""
