@@ -15,6 +15,7 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 
+from revproxy.accesslog import Record
 from revproxy.config.compile import compile_config
 from revproxy.config.model import Config
 from revproxy.downstream.factory import ClientFactory
@@ -83,21 +84,27 @@ class World(MemoryReactorClock):  # type: ignore[misc]  # untyped in Twisted
     """The reactor of a configuration, and the network around it.
 
     :ivar dialled: the addresses that were connected to, in order.
+    :ivar records: what the access log was given.
     """
 
     def __init__(self, config: Config, backend: Callable[[str], Protocol] = Echo) -> None:
         super().__init__()
         self.dialled: list[str] = []
+        self.records: list[Record] = []
         self._backend = backend
         self._links: list[tuple[Pipe, Pipe]] = []
         self.table = compile_config(config, self)
-        self.engine = Engine(self.table, config.server, self)
+        self.engine = Engine(self.table, config.server, self, self)
         self.factories: dict[str, ClientFactory] = {}
         for listen in config.listen:
             name = listen.name or listen.endpoint
             scheme = b"https" if listen.endpoint.startswith("ssl:") else b"http"
             self.factories[name] = ClientFactory(self.engine, name, scheme)
             self.factories[name].listening(IPv4Address("TCP", "127.0.0.1", 8080))
+
+    def log(self, record: Record) -> None:
+        """Part of what an engine asks of an access log."""
+        self.records.append(record)
 
     def connectTCP(self, host: str, port: int, factory: Any, *args: Any, **options: Any) -> None:
         self._connect(f"{host}:{port}", factory)
