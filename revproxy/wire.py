@@ -88,8 +88,9 @@ class Wire:
             self._raw_send = transport.socket.send
             self._recv = transport.socket.recv
             # an endpoint's wrapping protocol may stand between; and no frame is the fastest frame
-            transport.protocol = self
-            transport.doRead = self._do_read
+            untyped: Any = transport
+            untyped.protocol = self
+            untyped.doRead = self._do_read
             if transport.socket.family != socket.AF_UNIX:
                 transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         else:
@@ -115,12 +116,12 @@ class Wire:
 
     def connectionLost(self, reason: Any) -> None:
         self._raw_send = self._recv = None
-        self.dataReceived = ignore
         self.deadline = NEVER
         if self._call is not None:
             self._call.cancel()
             self._call = None
         self.lost(reason)
+        self.dataReceived = ignore
         self.transport = None
 
     def readConnectionLost(self) -> None:

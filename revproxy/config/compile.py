@@ -77,7 +77,7 @@ def _entry(
         via = model.HeaderChanges(add={"Via": f"1.1 {server.via}"})
         client_response.append(response_changes(via))
     rate = server.minimum_rate if written.minimum_rate == "server" else written.minimum_rate
-    limits = server.limits if written.limits is None else written.limits
+    body = "server" if written.limits is None else written.limits.body
     route = Route(
         name=written.name or f"route-{index + 1}",
         handler=_handler(config, written, forwards),
@@ -86,7 +86,7 @@ def _entry(
         # the last to see the request is the first to see the response
         backend_response=tuple(reversed(backend_response)),
         client_response=tuple(reversed(client_response)),
-        max_body=limits.body,
+        max_body=server.limits.body if isinstance(body, str) else body,
         minimum_rate=None if rate is None or isinstance(rate, str) else (rate.rate, rate.over),
         upgrade=frozenset(token.lower().encode("ascii") for token in written.upgrade),
         buffer_response=(written.buffer and written.buffer.response) or 0,

@@ -37,7 +37,7 @@ def conditions(match: Match) -> tuple[Condition, ...]:
         found.append((lambda request: request.method in methods, f"method {', '.join(match.method)}"))
     if match.scheme:
         schemes = frozenset(scheme.encode("ascii") for scheme in match.scheme)
-        found.append((lambda request: request.arrival.scheme in schemes, f"scheme {', '.join(match.scheme)}"))
+        found.append((lambda request: request.scheme in schemes, f"scheme {', '.join(match.scheme)}"))
     if match.listen:
         names = frozenset(match.listen)
         found.append((lambda request: request.arrival.listen in names, f"listen {', '.join(match.listen)}"))

@@ -12,6 +12,7 @@ Rules of this module:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from revproxy.fault import (
     CLIENT_HEAD_TIMEOUT,
     CLIENT_HEAD_TOO_LARGE,
     CLIENT_TARGET_TOO_LONG,
+    STOPPED,
     Fault,
     ProtocolError,
 )
@@ -37,6 +39,9 @@ DRAIN = 256 * 1024  # bytes of an unwanted body that are read to keep the connec
 DRAIN_TIME = 5.0  # seconds that may take, and seconds a closing connection lingers
 PIPELINED = 64 * 1024  # bytes after the current request that are held unparsed
 REPEATED = 2048  # bytes of a field section that is kept for the next request to repeat
+
+
+_EMPTY_LINES = re.compile(rb"(?:\r\n)+")
 
 
 class ClientConnection(PacedWire):
@@ -83,6 +88,9 @@ class ClientConnection(PacedWire):
         # Go we take it for gone. Inside a tunnel the half-close is passed on.
         if self._mode == TUNNEL and self.exchange is not None:
             self.exchange.request_end()
+            if self.exchange is not None and self.exchange.state == DONE:
+                self.exchange = None
+                self.close()
         elif self.exchange is None and self.queued():
             self.close()  # it has its answer coming
         else:
@@ -94,6 +102,13 @@ class ClientConnection(PacedWire):
         if self.exchange is None and not self._buffer:
             self._finish_close()
 
+    def stopped(self) -> None:
+        """No more time: whatever goes on here ends now."""
+        self._broken = True
+        if self.exchange is not None:
+            self.exchange.fail(STOPPED)
+        self.cut()
+
     # -- reading requests
 
     def _read_head(self, data: bytes) -> bool:
@@ -103,8 +118,11 @@ class ClientConnection(PacedWire):
             fresh = False
         else:
             fresh = True
-            if data[:2] == b"\r\n":  # RFC 9112 2.2
-                data = data[2:]
+        if data[0] == 0x0D:  # empty lines before a request (RFC 9112 2.2)
+            empty = _EMPTY_LINES.match(data)
+            if empty is not None:
+                data = data[empty.end() :]
+                self._buffer = b""
                 if not data:
                     return False
         end = data.find(b"\r\n\r\n")
@@ -117,9 +135,10 @@ class ClientConnection(PacedWire):
             except ProtocolError as e:
                 self._refuse(e.fault, e.detail, data)
                 return True
-            request.arrival = self.arrival
-            request.client = self.arrival.peer
-            if self.arrival.trusted:
+            arrival = request.arrival = self.arrival
+            request.client = arrival.peer
+            request.scheme = arrival.scheme
+            if arrival.trusted:
                 engine.resolve_client(request)
             self._begin(request, data[end + 4 :])
             return True
@@ -178,8 +197,9 @@ class ClientConnection(PacedWire):
                 try:
                     body = reader.feed(rest)
                 except ProtocolError as e:
-                    exchange.client_gone(e.fault, e.detail)
-                    self._refuse(e.fault, e.detail, request.raw_target)
+                    self._broken = True
+                    self.dataReceived = ignore
+                    exchange.fail(e.fault, e.detail)
                     return
                 if reader.done:
                     self._buffer = reader.rest

@@ -198,6 +198,7 @@ class RequestParser:
         request.upgrade = block.upgrade
         request.arrival = NOWHERE
         request.client = ""
+        request.scheme = b"http"
         return request
 
     def _block(self, raw: bytes, absolute: bytes, version: int) -> RequestBlock:

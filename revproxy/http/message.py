@@ -295,6 +295,7 @@ class Request:
     :ivar upgrade: the protocol it asks to switch to, lower case, or ``None``.
     :ivar arrival: the connection it came by.
     :ivar client: the client's address: the peer, or what a trusted proxy said.
+    :ivar scheme: ``b"http"`` or ``b"https"``: the connection's, or what a trusted proxy said.
     :ivar block: the parsed field section, for the connection to recognise when it is repeated.
     """
 
@@ -313,6 +314,7 @@ class Request:
         "path",
         "query",
         "raw_target",
+        "scheme",
         "upgrade",
         "version",
     )
@@ -350,6 +352,7 @@ class Request:
         self.upgrade = upgrade
         self.arrival: Arrival = NOWHERE if arrival is None else arrival
         self.client: str = self.arrival.peer
+        self.scheme: bytes = self.arrival.scheme
         self.block: RequestBlock | None = None
 
     @property

@@ -51,7 +51,7 @@ class BackendConnection(Wire):
     """
 
     __slots__ = (
-        "_buffer", "_chunked_request", "_chunks", "_interims", "_keep", "_left", "_minor", "born", "exchange", "forward",
+        "_buffer", "_chunked_request", "_chunks", "_interims", "_keep", "_left", "born", "exchange", "forward",
         "pool", "used",
     )  # fmt: skip
 
@@ -69,7 +69,6 @@ class BackendConnection(Wire):
         self._interims = 0
         self._keep = False
         self._left = 0
-        self._minor = 1
 
     # -- in the pool
 

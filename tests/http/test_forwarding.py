@@ -36,11 +36,11 @@ TRUSTED = Arrival(
 )
 OURS = [
     b"X-Forwarded-Host: a",
-    b"X-Request-ID: id-1",
     b"X-Forwarded-For: 192.0.2.7",
     b"X-Forwarded-Proto: http",
     b"X-Forwarded-Port: 8080",
     b"Via: 1.1 revproxy",
+    b"X-Request-ID: id-1",
 ]
 
 
