@@ -85,7 +85,7 @@ CASES: dict[str, list[Case]] = {
             "app", 200, "/", ("x-real-ip: 192.0.2.77", "X-Forwarded-For: 192.0.2.77, 203.0.113.9", "Forwarded: for=203.0.113.9"),
             fields=("X-Forwarded-For: 192.0.2.77", "X-Forwarded-Proto: https"), options=CDN,
         ),
-        Case("app", 200, "/", ("x-real-ip: 192.0.2.7\n", "not 198.51.100.7"), fields=("X-Forwarded-For: 198.51.100.7",)),
+        Case("to-https", 301, "/", fields=("X-Forwarded-Proto: https",)),  # a stranger's word
     ],
     "static-and-app": [
         Case("to-https", 308, "/x?y", ("https://example.com:8443/x?y",), "example.com:8080"),

@@ -214,6 +214,7 @@ def test_redirects_give_what_is_documented() -> None:
         authority, slash, target = rest.partition("/")
         request = RequestParser().parse(f"GET {slash}{target} HTTP/1.1\r\nHost: {authority}".encode())
         request.arrival = Arrival(scheme=scheme.encode())
+        request.scheme = scheme.encode()
         answers: list[Answer] = []
         subject = SimpleNamespace(request=request, answer=answers.append)
         handler: Any = Redirect(redirect)
