@@ -73,10 +73,14 @@ class Echo(Protocol):
         self.data = b""
         if b"upgrade" in fields:
             self.upgraded = True
-            self.transport.write(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+            self.transport.write(
+                b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+            )
             return
         body = self.address.encode() + b"\n" + head + b"\n\n" + rest
-        answer = b"HTTP/1.1 200 OK\r\nServer: echo\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % len(body)
+        answer = b"HTTP/1.1 200 OK\r\nServer: echo\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % len(
+            body
+        )
         self.transport.write(answer if head.startswith(b"HEAD") else answer + body)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,7 +42,12 @@ CASES: dict[str, list[Case]] = {
     "demo": [
         Case("pages", 200, "/", ("127.0.0.1:9001\nGET / ",)),
         Case("pages", 200, "/", ("127.0.0.1:9002\nGET / ",)),
-        Case("api", 200, "/api/hello", ("127.0.0.1:9003\nGET /api/hello ", "x-demo-client: 192.0.2.7", "x-demo-route: api")),
+        Case(
+            "api",
+            200,
+            "/api/hello",
+            ("127.0.0.1:9003\nGET /api/hello ", "x-demo-client: 192.0.2.7", "x-demo-route: api"),
+        ),
         Case("api-listener", 200, "/hello", ("GET /api/hello ",), options={"listen": "api"}),
         Case("ws", 101, "/ws", ("Upgrade: websocket",), fields=upgrade("websocket")),
         Case("old", 200, "/old/page", ("GET /page ",)),
@@ -54,14 +58,21 @@ CASES: dict[str, list[Case]] = {
     "minimal": [Case("route-1", 200, "/any?x=1", ("127.0.0.1:9000\nGET /any?x=1 ", "Host: example.com"))],
     "api-gateway": [
         Case(
-            "users", 200, "/v1/users/17", ("127.0.0.1:9001\nGET /users/17 ", "x-real-ip: 192.0.2.7", "x-request-id: "),
+            "users",
+            200,
+            "/v1/users/17",
+            ("127.0.0.1:9001\nGET /users/17 ", "x-real-ip: 192.0.2.7", "x-request-id: "),
             "api.example.com",
         ),
         Case("users", 200, "/v1/users", ("GET /users ", "not secret"), "api.example.com", ("Cookie: secret",)),
         Case("orders", 200, "/v1/orders/1?utm_source=x&a=1", ("GET /orders/1?a=1 ",), "api.example.com"),
-        Case("orders-write", 200, "/v1/orders/1", ("PUT /orders/1 ", "\n\n{}"), "api.example.com", (JSON,), "PUT", b"{}"),
+        Case(
+            "orders-write", 200, "/v1/orders/1", ("PUT /orders/1 ", "\n\n{}"), "api.example.com", (JSON,), "PUT", b"{}"
+        ),
         Case("orders-not-json", 415, "/v1/orders/1", ("send application/json",), "api.example.com", (), "PUT", b"<a/>"),
-        Case("uploads", 200, "/v1/files/a", ("PUT /store/a ", "Host: files.internal"), "api.example.com", (), "PUT", b"x"),
+        Case(
+            "uploads", 200, "/v1/files/a", ("PUT /store/a ", "Host: files.internal"), "api.example.com", (), "PUT", b"x"
+        ),
         Case("uploads", 413, "/v1/files/a", (), "api.example.com", ("Content-Length: 6000000000",), "PUT"),
         Case("users", 413, "/v1/users", (), "api.example.com", ("Content-Length: 2000000",), "POST"),
         Case("old-user", 200, "/user/17", ("GET /users/17 ",), "api.example.com"),
@@ -73,17 +84,27 @@ CASES: dict[str, list[Case]] = {
         Case("", 404, "/", (), "anything"),
     ],
     "websocket": [
-        Case("chat", 101, "/chat/1", ("Upgrade: websocket",), fields=("Origin: https://example.com", *upgrade("websocket"))),
+        Case(
+            "chat",
+            101,
+            "/chat/1",
+            ("Upgrade: websocket",),
+            fields=("Origin: https://example.com", *upgrade("websocket")),
+        ),
         Case("chat-from-elsewhere", 403, "/chat/1", fields=("Origin: https://evil.example", *upgrade("websocket"))),
         Case("custom", 101, "/custom", fields=upgrade("x-custom")),
         Case("pages", 200, "/", ("127.0.0.1:9000\n", "not Upgrade"), fields=upgrade("websocket")),
     ],
     "behind-cdn": [
         Case("to-https", 301, "/x?y", ("https://example.com/x?y",), fields=("X-Forwarded-Proto: http",), options=CDN),
-        Case("banned", 403, "/", fields=("X-Forwarded-For: 198.51.100.7",), options=CDN),
+        Case("banned", 403, "/", fields=("X-Forwarded-For: 198.51.100.7", "X-Forwarded-Proto: https"), options=CDN),
         Case(
-            "app", 200, "/", ("x-real-ip: 192.0.2.77", "X-Forwarded-For: 192.0.2.77, 203.0.113.9", "Forwarded: for=203.0.113.9"),
-            fields=("X-Forwarded-For: 192.0.2.77", "X-Forwarded-Proto: https"), options=CDN,
+            "app",
+            200,
+            "/",
+            ("x-real-ip: 192.0.2.77", "X-Forwarded-For: 192.0.2.77, 203.0.113.9", "Forwarded: for=203.0.113.9"),
+            fields=("X-Forwarded-For: 192.0.2.77", "X-Forwarded-Proto: https"),
+            options=CDN,
         ),
         Case("to-https", 301, "/", fields=("X-Forwarded-Proto: https",)),  # a stranger's word
     ],
@@ -105,20 +126,22 @@ CASES: dict[str, list[Case]] = {
     "policies": [
         Case("account", 401, "/account/", ("Who are you?", "WWW-Authenticate: Bearer", "not X-Signed-In-As")),
         Case(
-            "account", 200, "/account/", ("X-Signed-In-As: alice", "X-User: alice", "not let-me-in"),
+            "account",
+            200,
+            "/account/",
+            ("X-Signed-In-As: alice", "X-User: alice", "not let-me-in"),
             fields=("Authorization: Bearer let-me-in",),
         ),
         Case("upload", 200, "/upload", ("\n\nsome text",), method="POST", body=b"some text"),
         Case("upload", 422, "/upload", ("No programs",), method="POST", body=b"\x7fELF..."),
         Case("pages", 200, "/", ("GET / ",)),
     ],
-}  # fmt: skip
+}
 
 
 @pytest.fixture(autouse=True)
-def _policies_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _policies_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(CONF))
-    yield
 
 
 def world(name: str) -> World:
@@ -165,7 +188,9 @@ def test_it_does_what_it_says(name: str) -> None:
 
 def test_websocket_conf_carries_bytes_both_ways() -> None:
     here = world("websocket")
-    head = "\r\n".join(["GET /chat/1 HTTP/1.1", "Host: a", "Origin: https://example.com", *upgrade("websocket"), "", ""])
+    head = "\r\n".join(
+        ["GET /chat/1 HTTP/1.1", "Host: a", "Origin: https://example.com", *upgrade("websocket"), "", ""]
+    )
     answer = here.say(head.encode(), b"hello", b"there")
     assert answer.endswith(b"\r\n\r\nHELLOTHERE")
 
