@@ -129,6 +129,9 @@ class World(MemoryReactorClock):  # type: ignore[misc]  # untyped in Twisted
         moved = True
         while moved:
             moved = False
+            if any(call.getTime() <= self.seconds() for call in self.getDelayedCalls()):
+                moved = True
+                self.advance(0)
             for link in list(self._links):
                 for here, there in (link, link[::-1]):
                     if data := here.take():
