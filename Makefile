@@ -7,8 +7,8 @@ BIN := $(VENV)/bin
 METADATA := setup.cfg setup.py pyproject.toml
 # Arguments for pytest, as in: make test ARGS="-k http1 -x"
 ARGS ?=
-# pip, without its remarks about itself.
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --no-compile
+# pip, saying nothing but errors.
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install --no-compile
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-all lint docs bench clean

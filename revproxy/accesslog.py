@@ -192,6 +192,10 @@ class AccessLog:
             self._reactor.callFromThread(self._ended)
 
     def _ended(self) -> None:
+        if not self._stopping:
+            # Only what is no Exception (no memory) ends the loop; the next batch starts it again.
+            self._thread = None
+            self._log.error("access log: the writer ended")
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None

@@ -119,7 +119,7 @@ class Writer:
             records.popleft()
         try:
             lines = [*map(self._line, chunk)]
-        except Exception:  # noqa: BLE001 - any record; found one by one below
+        except Exception:  # any record; found one by one below
             lines = [line for record in chunk if (line := self._try(record))]
         self._data = "".join([line + "\n" for line in lines]).encode("ascii")
         self._at = 0
@@ -129,7 +129,7 @@ class Writer:
     def _try(self, record: Record) -> str:
         try:
             return self._line(record)
-        except Exception as error:  # noqa: BLE001 - the loop must go on
+        except Exception as error:  # the loop must go on
             if not self._said_unformattable:
                 self._said_unformattable = True
                 self._say(f"a record can't be formatted (said once): {error!r}")

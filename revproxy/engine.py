@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
+import resource
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
 from revproxy.accesslog import AccessLog, Record
+from revproxy.config.conditions import in_networks
 from revproxy.config.model import Server
+from revproxy.fault import TOO_MANY_CONNECTIONS, TOO_MANY_FROM_ADDRESS, Fault
+from revproxy.http.forwarding import client_address
 from revproxy.http.h1 import RequestParser
+from revproxy.http.message import Request
 
 if TYPE_CHECKING:
     from revproxy.exchange import Exchange
     from revproxy.routing import RouteTable
+
+_log = Logger()
+
+#: Descriptors that are kept for listeners, logs, resolvers and the like.
+_RESERVED = 64
+#: Seconds between two lines about refused connections.
+_REFUSED_EVERY = 10.0
+
+
+def default_connections() -> int:
+    """Clients that the descriptor limit leaves room for, with a backend connection each."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if limit == resource.RLIM_INFINITY:
+        limit = 1 << 20
+    return max(16, (limit - _RESERVED) // 2)
 
 
 class Engine:
@@ -21,13 +45,14 @@ class Engine:
     :param server: limits and timeouts.
     :param reactor: a Twisted reactor, or a :class:`~twisted.internet.task.Clock` in tests.
     :param log: where finished exchanges go, or ``None``.
+    :ivar connections: the client connections there are.
     """
 
     def __init__(self, table: RouteTable, server: Server, reactor: Any, log: AccessLog | None = None) -> None:
         self.table = table
         self.server = server
         self.reactor = reactor
-        self.seconds = reactor.seconds
+        self.seconds: Callable[[], float] = reactor.seconds
         self.log = log
         limits = server.limits
         self.parser = RequestParser(
@@ -36,9 +61,90 @@ class Engine:
             underscores=server.underscores,
             merge_slashes=server.merge_slashes,
         )
+        self.is_trusted = in_networks(server.trusted_proxies) if server.trusted_proxies else None
         self.stopping = False
         self.connections: set[Any] = set()
-        self.per_address: dict[str, int] = {}
+        self._most = limits.connections or default_connections()
+        self._most_per_address = limits.connections_per_address
+        self._per_address: dict[str, int] = {}
+        self._refused = 0
+        self._refused_at = float("-inf")
+        self._idle: Deferred[None] | None = None
+
+    # -- connections
+
+    def refuses(self, peer: str) -> Fault | None:
+        """Why a further connection of this address is one too many, or ``None``."""
+        if len(self.connections) >= self._most:
+            return TOO_MANY_CONNECTIONS
+        most = self._most_per_address
+        if most is not None and self._per_address.get(peer, 0) >= most:
+            return TOO_MANY_FROM_ADDRESS
+        return None
+
+    def refused(self, fault: Fault, peer: str) -> None:
+        """Log a refused connection; under a flood one line in a while, with the count."""
+        self._refused += 1
+        now = self.seconds()
+        if now - self._refused_at >= _REFUSED_EVERY:
+            _log.warn("{n} connection(s) refused, the last from {peer}: {w}", n=self._refused, peer=peer, w=fault.word)
+            self._refused_at = now
+            self._refused = 0
+
+    def opened(self, connection: Any, peer: str) -> None:
+        """A client connection is there."""
+        self.connections.add(connection)
+        if self._most_per_address is not None:
+            self._per_address[peer] = self._per_address.get(peer, 0) + 1
+
+    def closed(self, connection: Any, peer: str) -> None:
+        """A client connection is gone."""
+        self.connections.discard(connection)
+        if self._most_per_address is not None:
+            left = self._per_address.get(peer, 0) - 1
+            if left > 0:
+                self._per_address[peer] = left
+            else:
+                self._per_address.pop(peer, None)
+        if self._idle is not None and not self.connections:
+            idle, self._idle = self._idle, None
+            idle.callback(None)
+
+    def resolve_client(self, request: Request) -> None:
+        """Take the client's address from what a trusted proxy said."""
+        assert self.is_trusted is not None
+        request.client = client_address(request, self.is_trusted)
+
+    # -- stopping
+
+    def drain(self, seconds: float) -> Deferred[None]:
+        """Finish what is in flight, for so long at most, then cut; fires when no connection is left."""
+        self.stopping = True
+        done: Deferred[None] = Deferred()
+        if not self.connections:
+            done.callback(None)
+            return done
+        self._idle = done
+        timer = self.reactor.callLater(seconds, self.abort)
+
+        def finished(result: None) -> None:
+            if timer.active():
+                timer.cancel()
+
+        done.addCallback(finished)
+        for connection in list(self.connections):
+            connection.stop()
+        return done
+
+    def abort(self) -> None:
+        """Cut every client connection."""
+        self.stopping = True
+        if self.connections:
+            _log.warn("{n} connection(s) cut on stopping", n=len(self.connections))
+        for connection in list(self.connections):
+            connection.cut()
+
+    # -- the log
 
     def finished(self, exchange: Exchange) -> None:
         """8: one line for each exchange."""
@@ -52,6 +158,10 @@ def record_of(exchange: Exchange) -> Record:
     headers = request.headers
     response = exchange.response
     fault = exchange.fault
+    if response is not None:
+        status = response.status
+    else:
+        status = 0 if fault is None else fault.status
     return Record(
         time=time.time(),
         client=request.client,
@@ -60,7 +170,7 @@ def record_of(exchange: Exchange) -> Record:
         host=request.host,
         target=request.raw_target,
         version=request.version,
-        status=response.status if response is not None else (fault.status if fault is not None else 0),
+        status=status,
         sent=exchange.sent,
         received=exchange.received,
         request_id=exchange.request_id,
@@ -72,7 +182,7 @@ def record_of(exchange: Exchange) -> Record:
         total=exchange.engine.seconds() - exchange.started,
         fault="" if fault is None else fault.word,
         retries=max(0, exchange.tries - 1),
-        referer=headers.get(b"referer", b"") or b"",
-        user_agent=headers.get(b"user-agent", b"") or b"",
+        referer=headers.get(b"referer") or b"",
+        user_agent=headers.get(b"user-agent") or b"",
         detail=exchange.detail,
     )

@@ -27,6 +27,7 @@ from zope.interface import Attribute, Interface
 
 from revproxy.errorpages import error_page, reason
 from revproxy.fault import CLIENT_BODY_TOO_LARGE, CLIENT_GONE, HANDLER_FAILED, HOOK_FAILED, NO_ROUTE, Fault, ProtocolError
+from revproxy.http.forwarding import given_request_id
 from revproxy.http.message import Answer, Headers, Request, Response
 from revproxy.wire import HOOK, NO_PEER
 
@@ -168,9 +169,11 @@ class Exchange:
     @property
     def request_id(self) -> bytes:
         """The id of this request: a trusted client's, or one of ours (24 to 32 hex digits)."""
-        if self._request_id is None:
-            self._request_id = b"%b%08x" % (_id_prefix, next(_ids))
-        return self._request_id
+        made = self._request_id
+        if made is None:
+            made = given_request_id(self.request) if self.request.arrival.trusted else None
+            self._request_id = made = made or b"%b%08x" % (_id_prefix, next(_ids))
+        return made
 
     @request_id.setter
     def request_id(self, value: bytes) -> None:

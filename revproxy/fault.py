@@ -93,3 +93,6 @@ BACKEND_TOTAL_TIMEOUT = _backend("backend-total-timeout", "body", 504)
 BACKEND_BODY_CUT = _backend("backend-body-cut", "body", 502)
 BACKEND_BAD_BODY = _backend("backend-bad-body", "body", 502)
 BACKEND_IDLE_TIMEOUT = _backend("backend-idle-timeout", "body", 504)
+
+TOO_MANY_CONNECTIONS = Fault("too-many-connections", "proxy", "connect", 503, "client")
+TOO_MANY_FROM_ADDRESS = Fault("too-many-connections-from-address", "proxy", "connect", 503, "client")

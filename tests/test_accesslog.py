@@ -353,6 +353,28 @@ def test_no_thread_to_be_had(
     assert len(lines_of(path)) == 2
 
 
+def test_a_writer_that_died_is_started_again(
+    reactor: Reactor, tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda args: None)
+    path = tmp_path / "access.log"
+    log = AccessLog(str(path), "json", reactor)
+
+    def die(fd: int, data: bytes) -> int:
+        log._writer._os_write = os.write
+        raise MemoryError
+
+    log._writer._os_write = die
+    log.log(make(status=200))
+    reactor.advance(0.2)
+    log._thread.join(10)  # type: ignore[union-attr]  # it was started above
+    reactor.serve()
+    assert said == ["access log: the writer ended"]
+    log.log(make(status=201))
+    reactor.finish(log.stop())
+    assert [json.loads(line)["status"] for line in lines_of(path)] == [200, 201]
+
+
 # -- the file --
 
 

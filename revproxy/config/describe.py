@@ -27,18 +27,20 @@ def describe(config: Config) -> str:
         (
             _table("Listeners", ("name", "endpoint"), listeners),
             _table("Routes", ("name", "matches", "ends in"), routes),
-            _table("Upstreams", ("name", "balance", "backends"), list(_upstreams(config.upstreams))),
+            _table(
+                "Upstreams", ("name", "balance", "backends"), list(_upstreams(config.upstreams)), len(config.upstreams)
+            ),
         )
     )
 
 
-def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], count: int = 0) -> str:
     if not rows:
         return f"{title}: none"
     clean = [tuple(_plain(cell) for cell in row) for row in (head, *rows)]
     widths = [max(map(len, column)) for column in zip(*clean, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in clean]
-    return "\n".join([f"{title} ({len(rows)})", *(f"  {line}" for line in lines)])
+    return "\n".join([f"{title} ({count or len(rows)})", *(f"  {line}" for line in lines)])
 
 
 def _plain(text: str) -> str:

@@ -16,7 +16,7 @@ from fractions import Fraction
 
 _TIMES = {"ms": Fraction(1, 1000), "s": Fraction(1), "m": Fraction(60), "h": Fraction(3600), "d": Fraction(86400)}
 _SIZES = {"b": 1, "kb": 1024, "mb": 1024**2, "gb": 1024**3, "tb": 1024**4}
-_NUMBER = r"([0-9]{1,15}(?:\.[0-9]{1,9})?)"
+_NUMBER = r"([0-9]{1,19}(?:\.[0-9]{1,9})?)"
 _DURATION = re.compile(_NUMBER + r"(ms|s|m|h|d)", re.ASCII)
 _SIZE = re.compile(_NUMBER + r"([kmgt]?)i?b", re.ASCII | re.IGNORECASE)
 _RATE = re.compile(_NUMBER + r"(?:([kmgt]?)i?(b))?/(s|m|h|d)", re.ASCII | re.IGNORECASE)

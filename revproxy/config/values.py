@@ -221,6 +221,8 @@ def _field_value(value: object) -> str:
 
 def _template(value: object) -> str:
     text = _field_value(value)
+    if "\t" in text:
+        raise wrong(text, "is not a header value", "it has control characters")
     variables.split(text)
     return text
 

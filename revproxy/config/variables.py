@@ -32,11 +32,9 @@ VARIABLES = (
     "time_iso8601",
 )
 
-#: What variables with a free rest of the name begin with.
-PREFIXES = ("http_", "cookie_")
-
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_DOLLAR = re.compile(r"\$(?:(\$)|([A-Za-z0-9_]+)|\{([^{}]*)\})?")
+# The same grammar as :mod:`revproxy.variables`, which compiles what passes here.
+_RESTS = {"http_": re.compile(r"[A-Za-z0-9_-]+"), "cookie_": re.compile(r"[A-Za-z0-9_.-]+")}
+_DOLLAR = re.compile(r"\$(?:(\$)|([A-Za-z_][A-Za-z0-9_]*)|\{([^{}$]*)\})?")
 
 
 def split(text: str) -> list[tuple[bool, str]]:
@@ -70,8 +68,8 @@ def split(text: str) -> list[tuple[bool, str]]:
 def _check(text: str, name: str) -> None:
     if name in VARIABLES:
         return
-    for prefix in PREFIXES:
-        if name.startswith(prefix) and _TOKEN.fullmatch(name[len(prefix) :]):
+    for prefix, rest in _RESTS.items():
+        if name.startswith(prefix) and rest.fullmatch(name[len(prefix) :]):
             return
     near = nearest(name, VARIABLES)
     if near is not None:

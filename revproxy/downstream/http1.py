@@ -128,12 +128,12 @@ class ClientConnection(Wire):
     # -- the connection
 
     def connected(self) -> None:
-        self.engine.connections.add(self)
+        self.engine.opened(self, self.arrival.peer)
         self._set_phase(self.engine.server.timeouts.head)
 
     def lost(self, reason: Any) -> None:
         exchange, self.exchange = self.exchange, None
-        self.engine.connection_closed(self)
+        self.engine.closed(self, self.arrival.peer)
         if exchange is not None:
             exchange.client_gone()
         self._buffer = b""
@@ -204,8 +204,12 @@ class ClientConnection(Wire):
         self._buffer = b""
         self._broken = True
         self._phase_at = NEVER
-        first = data[:256].split(b"\r\n", 1)[0]
-        request = Request(b"-", b"/", None, Headers(), raw_target=first, keep_alive=False, arrival=self.arrival)
+        # for the log: as much of a request line as there is
+        method, _, rest = data[:2048].partition(b"\n")[0].rstrip(b"\r").partition(b" ")
+        target = rest.rpartition(b" HTTP/")[0] or rest
+        request = Request(
+            method or b"-", b"/", None, Headers(), raw_target=target, keep_alive=False, arrival=self.arrival
+        )
         exchange = self.exchange = Exchange(self.engine, self, request)
         self.dataReceived = ignore
         exchange.fail(fault, detail)

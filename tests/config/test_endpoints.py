@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from twisted.internet.endpoints import clientFromString, quoteStringArgument
+from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 
 from revproxy.config.check_endpoints import check_client_endpoint, check_server_endpoint
@@ -42,7 +43,7 @@ def test_addresses(text: str, endpoint: str, authority: str) -> None:
 
 def test_twisted_reads_the_escapes() -> None:
     reactor = MemoryReactorClock()
-    clientFromString(reactor, client_endpoint("[::1]:9000")).connect(object())  # type: ignore[arg-type]  # never called
+    clientFromString(reactor, client_endpoint("[::1]:9000")).connect(Factory())
     assert reactor.tcpClients[0][:2] == ("::1", 9000)
 
 
@@ -74,8 +75,10 @@ def test_endpoint_strings_are_split_as_twisted_does() -> None:
         ("tcp:h:1:tmeout=3", '"tcp:h:1:tmeout=3" has too few, too many or unknown arguments; write "tcp:HOST:PORT"'),
         (
             "tlss:h:1:2",
-            '"tlss:h:1:2" has an unknown endpoint type "tlss"; known are "ssl", "tcp", "tls" and "unix"; '
-            'did you mean "tls"?',
+            (
+                '"tlss:h:1:2" has an unknown endpoint type "tlss"; known are "ssl", "tcp", "tls" and "unix"; '
+                'did you mean "tls"?'
+            ),
         ),
         ("unix:", '"unix:" has no path; write "unix:PATH"'),
         (

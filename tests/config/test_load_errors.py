@@ -56,7 +56,8 @@ ROUTE = {
     "leave out the port (an IPv6 address stands in brackets)",
     "match.host = 'a.b/c'": 'F:7: routes[0].match.host: "a.b/c" is not a host; '
     'write only the name, such as "example.com"; a path has a key of its own',
-    "match.host = ['a.b',\n 3]": 'F:8: routes[0].match.host[1]: 3 is not a host; write "example.com" or "*.example.com"',
+    "match.host = ['a.b',\n 3]": "F:8: routes[0].match.host[1]: 3 is not a host; "
+    'write "example.com" or "*.example.com"',
     "match.host = '[::g]'": 'F:7: routes[0].match.host: "[::g]" is not a host; its IPv6 address is malformed',
     # paths
     "match.path = 'api'": 'F:7: routes[0].match.path: "api" is not a path; write "/exact", "/below/*", "/begins*" '
@@ -97,11 +98,11 @@ ROUTE = {
     "it has control characters",
     "headers.request.set.x-a = '$clientip'": "F:7: routes[0].headers.request.set.x-a: unknown variable $clientip; "
     "did you mean $client_ip?",
-    "headers.request.set.x-a = '$5'": "F:7: routes[0].headers.request.set.x-a: unknown variable $5; known are "
+    "headers.request.set.x-a = '$five'": "F:7: routes[0].headers.request.set.x-a: unknown variable $five; known are "
     "$client_ip, $client_port, $host, $authority, $scheme, $method, $path, $query, $target, $request_id, $route, "
     "$listen, $upstream, $backend, $server_port, $time_iso8601, $http_NAME and $cookie_NAME, and $$ is a dollar sign",
-    "headers.request.add.x-a = 'a $'": 'F:7: routes[0].headers.request.add.x-a: "a $" has a "$" that begins no variable; '
-    'write "$$" for a dollar sign',
+    "headers.request.add.x-a = 'a $'": 'F:7: routes[0].headers.request.add.x-a: "a $" has a "$" '
+    'that begins no variable; write "$$" for a dollar sign',
     "headers.response.set.Transfer-Encoding = 'x'": "F:7: routes[0].headers.response.set.Transfer-Encoding: "
     '"Transfer-Encoding" can\'t be changed; the proxy itself writes the fields that frame messages and connections',
     "headers.request.set.Host = 'x'": 'F:7: routes[0].headers.request.set.Host: "Host" can\'t be changed here; '
@@ -152,7 +153,8 @@ def test_route(added: str, message: str) -> None:
 
 
 END = {
-    "": 'F:5: routes[0]: nothing ends this route; write one of "upstream", "respond", "redirect", "resource" or "files"',
+    "": "F:5: routes[0]: nothing ends this route; "
+    'write one of "upstream", "respond", "redirect", "resource" or "files"',
     "upstream = 'apj'": 'F:6: routes[0].upstream: no upstream is named "apj"; did you mean "api"?',
     "upstream = 'backend-of-b'": 'F:6: routes[0].upstream: no upstream is named "backend-of-b"; known: "api"',
     "upstrem = 'api'": 'F:6: routes[0].upstrem: unknown key; did you mean "upstream"?',
@@ -191,16 +193,22 @@ WHOLE = {
     GOOD + "[server]\nworkers = 4": ["F:8: server.workers: 4 can't be used; only 1 is accepted for now"],
     GOOD + "[server]\nworkers = true": ["F:8: server.workers: true can't be used; only 1 is accepted for now"],
     GOOD + "[server.timeouts]\nhead = '10 sec'": [
-        'F:8: server.timeouts.head: "10 sec" is not a duration; '
-        'write a number with a unit such as "250ms", "5s", "2m", "1h"'
+        (
+            'F:8: server.timeouts.head: "10 sec" is not a duration; '
+            'write a number with a unit such as "250ms", "5s", "2m", "1h"'
+        )
     ],
     GOOD + "[server.timeouts]\nhead = 10": [
-        "F:8: server.timeouts.head: 10 is not a duration; "
-        'write a number with a unit such as "250ms", "5s", "2m", "1h"; did you mean "10s"?'
+        (
+            "F:8: server.timeouts.head: 10 is not a duration; "
+            'write a number with a unit such as "250ms", "5s", "2m", "1h"; did you mean "10s"?'
+        )
     ],
     GOOD + "[server.timeouts]\nhead = 'off'": [
-        'F:8: server.timeouts.head: "off" is not a duration; '
-        'write a number with a unit such as "250ms", "5s", "2m", "1h"'
+        (
+            'F:8: server.timeouts.head: "off" is not a duration; '
+            'write a number with a unit such as "250ms", "5s", "2m", "1h"'
+        )
     ],
     GOOD + "[server.limits]\nfields = 0": [
         "F:8: server.limits.fields: 0 is out of range; write a whole number of 1 or more"
@@ -237,8 +245,10 @@ WHOLE = {
         "F:4: upstreams.api.backends: all are backups; at least one has to serve without backup = true"
     ],
     GOOD.replace('"tcp:127.0.0.1:9000"', '\n"tpc:h:1:2",\n7'): [
-        'F:5: upstreams.api.backends[0]: "tpc:h:1:2" has an unknown endpoint type "tpc"; '
-        'known are "ssl", "tcp", "tls" and "unix"; did you mean "tcp"?',
+        (
+            'F:5: upstreams.api.backends[0]: "tpc:h:1:2" has an unknown endpoint type "tpc"; '
+            'known are "ssl", "tcp", "tls" and "unix"; did you mean "tcp"?'
+        ),
         'F:6: upstreams.api.backends[1]: 7 is not a table; write an endpoint such as "tcp:127.0.0.1:9000", or a table',
     ],
     GOOD.replace('"tcp:127.0.0.1:9000"', "{ endpoint = 'unix:/x', weight = 0 }"): [

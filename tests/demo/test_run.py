@@ -168,12 +168,15 @@ def test_backends_alone_start_and_stop() -> None:
         text=True,
     )
     assert process.stdout is not None
-    lines = [process.stdout.readline() for _ in range(2)]
-    port = int(lines[1].rstrip("/\n").rpartition(":")[2])
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
-        assert connection.recv(100).startswith(b"HTTP/1.0 200 ")
-    process.terminate()
-    assert process.wait(10) == 0
-    process.stdout.close()
+    try:
+        lines = [process.stdout.readline() for _ in range(2)]
+        port = int(lines[1].rstrip("/\n").rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+            connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.0 200 ")
+    finally:
+        process.terminate()
+        status = process.wait(10)
+        process.stdout.close()
+    assert status == 0
     assert [line.split(":")[0] for line in lines] == ["backend-1", "backend-2"]

@@ -1,0 +1,122 @@
+"""What was written + what lives -> a route table. Raises, or gives a whole table: never half of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from revproxy.config import model
+from revproxy.config.conditions import conditions
+from revproxy.config.errors import ConfigError, Problem
+from revproxy.handlers.forward import Forward
+from revproxy.handlers.respond import Redirect, Respond
+from revproxy.http.forwarding import hidden_names
+from revproxy.http.rewrite import prefix_mapping
+from revproxy.middleware.buffer import buffering
+from revproxy.middleware.headers import request_changes, response_changes
+from revproxy.middleware.policy import load_object, policy
+from revproxy.middleware.rewrite import rewriting
+from revproxy.routing import Entry, Route, RouteTable
+from revproxy.upstream.backend import Upstream
+
+
+def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstream] | None = None) -> RouteTable:
+    """The route table of a configuration.
+
+    :param live: upstreams that live already, by name; they are used instead of new ones.
+    :raises ConfigError: when something that was named can't be found or used.
+    """
+    upstreams = dict(live or {})
+    for name, written in config.upstreams.items():
+        if name not in upstreams:
+            upstreams[name] = Upstream.of(name, written, reactor)
+    problems: list[Problem] = []
+    entries = []
+    for index, route in enumerate(config.routes):
+        try:
+            entries.append(_entry(config, route, index, upstreams, reactor))
+        except ValueError as e:
+            name = f" ({route.name})" if route.name else ""
+            problems.append(Problem(key=f"routes[{index}]{name}", text=str(e), source=""))
+    if problems:
+        raise ConfigError(problems)
+    return RouteTable.build(entries, upstreams)
+
+
+def _entry(
+    config: model.Config, written: model.Route, index: int, upstreams: Mapping[str, Upstream], reactor: Any
+) -> Entry:
+    server = config.server
+    client_request: list[Any] = []
+    backend_request: list[Any] = []
+    backend_response: list[Any] = []
+    client_response: list[Any] = []
+    points = {
+        "client-request": client_request,
+        "backend-request": backend_request,
+        "backend-response": backend_response,
+        "client-response": client_response,
+    }
+    for middleware in written.middleware:
+        points[middleware.at].append(policy(middleware, reactor))
+    if written.buffer is not None and written.buffer.request is not None:
+        client_request.append(buffering(written.buffer.request))
+    mapping = None
+    if written.rewrite is not None:
+        client_request.append(rewriting(written.rewrite, server.merge_slashes))
+        mapping = prefix_mapping(written.rewrite)
+    if written.headers is not None:
+        if written.headers.request != model.HeaderChanges():
+            backend_request.append(request_changes(written.headers.request))
+        if written.headers.response != model.HeaderChanges():
+            client_response.append(response_changes(written.headers.response))
+    if server.via_response and server.via is not None:
+        via = model.HeaderChanges(add={"Via": f"1.1 {server.via}"})
+        client_response.append(response_changes(via))
+    rate = server.minimum_rate if written.minimum_rate == "server" else written.minimum_rate
+    limits = server.limits if written.limits is None else written.limits
+    route = Route(
+        name=written.name or f"route-{index + 1}",
+        handler=_handler(config, written, upstreams),
+        client_request=tuple(client_request),
+        backend_request=tuple(backend_request),
+        # the last to see the request is the first to see the response
+        backend_response=tuple(reversed(backend_response)),
+        client_response=tuple(reversed(client_response)),
+        max_body=limits.body,
+        minimum_rate=None if rate is None or isinstance(rate, str) else (rate.rate, rate.over),
+        upgrade=frozenset(token.lower().encode("ascii") for token in written.upgrade),
+        buffer_response=(written.buffer and written.buffer.response) or 0,
+        mapping=mapping,
+    )
+    return Entry(
+        route,
+        hosts=[host.lower().encode("ascii") for host in written.match.host],
+        paths=[path.encode("utf-8") for path in written.match.path],
+        conditions=conditions(written.match),
+    )
+
+
+def _handler(config: model.Config, written: model.Route, upstreams: Mapping[str, Upstream]) -> Any:
+    if written.upstream is not None:
+        return Forward(upstreams[written.upstream], hidden_names(config.server.hide), config.server.forwarded)
+    if written.respond is not None:
+        return Respond(written.respond)
+    if written.redirect is not None:
+        return Redirect(written.redirect)
+    from revproxy.handlers.resource import ResourceHandler, StaticFiles  # twisted.web: only where it is used
+
+    if written.files is not None:
+        folder = Path(config.base, written.files)
+        if not folder.is_dir():
+            raise ValueError(f"files: no folder {str(folder)!r}")
+        return StaticFiles(str(folder))
+    resource = written.resource
+    if isinstance(resource, str):
+        resource = load_object(resource)
+    if callable(resource) and not hasattr(resource, "render"):
+        resource = resource()
+    if not hasattr(resource, "render"):
+        raise ValueError(f"resource: {written.resource!r} is no twisted.web resource (and gives none when called)")
+    return ResourceHandler(resource)

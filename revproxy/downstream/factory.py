@@ -1,0 +1,58 @@
+"""New client connections: counted, bounded, and told where they came from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+
+from revproxy.downstream.http1 import ClientConnection
+from revproxy.downstream.refusal import Refusal
+from revproxy.engine import Engine
+from revproxy.http.forwarding import forwarded_lines
+from revproxy.http.message import Arrival
+
+_log = Logger()
+
+
+class ClientFactory(Factory):
+    """Builds a :class:`ClientConnection` for each client of one listener.
+
+    :param listen: the listener's name. :param scheme: ``b"http"`` or ``b"https"``.
+    :ivar port: the port that clients connect to; known once the listener is there.
+    """
+
+    noisy = False
+
+    def __init__(self, engine: Engine, listen: str = "", scheme: bytes = b"http") -> None:
+        self.engine = engine
+        self.listen = listen
+        self.scheme = scheme
+        self.port = 0
+        self.local = ""
+
+    def listening(self, address: Any) -> None:
+        """The listener is there, at this address."""
+        self.port = getattr(address, "port", 0)
+        host = getattr(address, "host", "")
+        self.local = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}" if host else "localhost"
+
+    def buildProtocol(self, address: Any) -> Any:
+        """A connection for a client, or a refusal when there are too many."""
+        engine = self.engine
+        peer = getattr(address, "host", "")
+        refused = engine.refuses(peer)
+        if refused is not None:
+            return Refusal(engine, refused, peer)
+        arrival = Arrival(
+            peer=peer,
+            peer_port=getattr(address, "port", 0),
+            port=self.port,
+            scheme=self.scheme,
+            listen=self.listen,
+            trusted=engine.is_trusted is not None and engine.is_trusted(peer),
+            forwarded=forwarded_lines(peer, self.port, self.scheme, engine.server.via),
+            local=self.local,
+        )
+        return ClientConnection(engine, arrival)

@@ -1,0 +1,112 @@
+"""The user's own hooks: ``module:name``, plain, returning a Deferred, or async.
+
+Rules of this module:
+
+* a hook gets the exchange and returns ``None`` (go on), an :class:`~revproxy.http.message.Answer`
+  (answer now) or something to wait for that gives one of the two;
+* how long it may take and what happens when it fails is said in the configuration, never guessed.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.error import AlreadyCalled, AlreadyCancelled
+from twisted.logger import Logger
+
+from revproxy.config.model import Middleware
+from revproxy.fault import HOOK_FAILED, HOOK_TIMEOUT, ProtocolError
+from revproxy.http.message import Answer
+
+if TYPE_CHECKING:
+    from revproxy.exchange import Exchange
+
+_log = Logger()
+
+
+def load_object(reference: str) -> Any:
+    """What ``module:name`` (or ``module:name.attribute``) refers to.
+
+    :raises ValueError: when there is no such module or name, or the module can't be imported.
+    """
+    module_name, _, path = reference.partition(":")
+    try:
+        found: Any = import_module(module_name)
+    except Exception as e:
+        raise ValueError(f"can't import {module_name!r}: {type(e).__name__}: {e}") from e
+    for name in path.split("."):
+        try:
+            found = getattr(found, name)
+        except AttributeError:
+            raise ValueError(f"{module_name!r} has no {path!r}") from None
+    return found
+
+
+def policy(written: Middleware, reactor: Any) -> Callable[[Exchange], Any]:
+    """A hook for the written point. :raises ValueError: when it can't be found or called."""
+    call: Any = load_object(written.call) if isinstance(written.call, str) else written.call
+    if not callable(call):
+        raise ValueError(f"{written.call!r} can't be called")
+    name = written.call if isinstance(written.call, str) else getattr(call, "__qualname__", repr(call))
+    is_open = written.fail == "open"
+
+    def refused(exchange: Exchange, why: str) -> None:
+        _log.error(
+            "{hook} failed on {id}: {why}; the request is {verdict}",
+            hook=name, id=exchange.request_id.decode("ascii", "replace"), why=why,
+            verdict="let through" if is_open else "refused",
+        )  # fmt: skip
+
+    def checked(result: Any) -> Answer | None:
+        if result is None or isinstance(result, Answer):
+            return result
+        raise TypeError(f"a hook gives None or an Answer, not {type(result).__name__}")
+
+    def hook(exchange: Exchange) -> Any:
+        try:
+            result = call(exchange)
+            if not isinstance(result, Deferred) and not inspect.isawaitable(result):
+                return checked(result)
+        except ProtocolError:
+            raise
+        except Exception as e:
+            refused(exchange, f"{type(e).__name__}: {e}")
+            if is_open:
+                return None
+            raise ProtocolError(HOOK_FAILED, f"{name}: {type(e).__name__}") from e
+        waiting = result if isinstance(result, Deferred) else ensureDeferred(result)
+        return _bounded(exchange, waiting)
+
+    def _bounded(exchange: Exchange, waiting: Deferred[Any]) -> Deferred[Any]:
+        late = False
+
+        def expire() -> None:
+            nonlocal late
+            late = True
+            waiting.cancel()
+
+        timer = None if written.timeout is None else reactor.callLater(written.timeout, expire)
+
+        def done(result: Any) -> Any:
+            if timer is not None:
+                try:
+                    timer.cancel()
+                except (AlreadyCalled, AlreadyCancelled):
+                    pass
+            return result
+
+        def failed(failure: Any) -> None:
+            if failure.check(ProtocolError) and not late:
+                failure.raiseException()
+            refused(exchange, f"no result within {written.timeout:g} s" if late else failure.getErrorMessage())
+            if not is_open:
+                raise ProtocolError(HOOK_TIMEOUT if late else HOOK_FAILED, name)
+
+        waiting.addBoth(done).addCallback(checked).addErrback(failed)
+        return waiting
+
+    return hook

@@ -1,0 +1,243 @@
+"""The service tree: options, listeners, stopping. What ``twistd revproxy`` and ``revproxy run`` start.
+
+Rules of this module:
+
+* everything is checked before anything is opened; what an operator can get wrong (a key, a port in
+  use, a certificate that is not there) is one line and exit status 1 where we own the process, and
+  an exception where we are embedded;
+* stopping: no new connections, what is in flight finishes within ``drain_timeout``, then the rest
+  is cut; a second signal cuts at once.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
+from twisted.python import usage
+
+from revproxy.accesslog import AccessLog, install_reopen_signal
+from revproxy.config.compile import compile_config
+from revproxy.config.errors import ConfigError
+from revproxy.config.load import load_file
+from revproxy.config.model import Config
+from revproxy.config.options import from_options
+from revproxy.downstream.factory import ClientFactory
+from revproxy.engine import Engine
+
+_log = Logger()
+
+
+class Options(usage.Options):
+    """What ``twistd revproxy`` and ``revproxy run`` take."""
+
+    synopsis = "[--config FILE | --listen ENDPOINT --to BACKEND ...]"
+    longdesc = "Forwards HTTP from clients to backends. Endpoints are Twisted's strings, such as tcp:8080."
+    optParameters = [["config", "c", None, "configuration file (TOML)"]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["listen"] = []
+        self["to"] = []
+        self["route"] = []
+        self.written: Config | None = None
+
+    def opt_listen(self, endpoint: str) -> None:
+        """where clients connect, such as tcp:8080; may be repeated"""
+        self["listen"].append(endpoint)
+
+    def opt_to(self, backend: str) -> None:
+        """a backend, such as tcp:127.0.0.1:9000; repeated ones take turns"""
+        self["to"].append(backend)
+
+    def opt_route(self, route: str) -> None:
+        """a route: 'example.com/api/=tcp:127.0.0.1:9001'; may be repeated"""
+        self["route"].append(route)
+
+    opt_l = opt_listen
+
+    def postOptions(self) -> None:
+        """Load the configuration. :raises SystemExit: with every error, a line each."""
+        short = self["listen"] or self["to"] or self["route"]
+        try:
+            if self["config"] is not None:
+                if short:
+                    raise SystemExit("revproxy: --config goes without --listen, --to and --route")
+                self.written = load_file(self["config"])
+            else:
+                self.written = from_options(self["listen"], self["to"], self["route"])
+        except ConfigError as e:
+            raise SystemExit(str(e)) from None
+
+
+def makeService(options: Options) -> ReverseProxyService:
+    """The service for a process of ours. :raises SystemExit: with every error, a line each."""
+    assert options.written is not None
+    raise_descriptor_limit()
+    try:
+        return ReverseProxyService(options.written, owns_process=True)
+    except ConfigError as e:
+        raise SystemExit(str(e)) from None
+
+
+def raise_descriptor_limit() -> None:
+    """Allow as many descriptors as the system lets us: each connection needs one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (ValueError, OSError) as e:
+            _log.warn("the descriptor limit stays at {soft}: {e}", soft=soft, e=e)
+
+
+class ReverseProxyService(MultiService):
+    """A whole proxy as a service, for a process of its own or under any ``MultiService``.
+
+    :param config: what was written.
+    :param reactor: the reactor, the global one by default.
+    :param owns_process: whether to handle signals and to exit on errors.
+    :ivar engine: the live centre. :ivar ports: the listening ports, once started.
+    :raises ConfigError: when something the configuration names can't be found.
+    """
+
+    def __init__(self, config: Config, reactor: Any = None, *, owns_process: bool = False) -> None:
+        super().__init__()
+        if reactor is None:
+            from twisted.internet import reactor
+        self.config = config
+        self.reactor: Any = reactor
+        self.owns_process = owns_process
+        written = config.access_log
+        path = written.path if written.path == "-" else os.path.join(config.base, written.path)
+        self.access_log = AccessLog(path, written.format, self.reactor) if written.enabled else None
+        table = compile_config(config, self.reactor)
+        self.engine = Engine(table, config.server, self.reactor, self.access_log)
+        self.ports: list[Any] = []
+        self._listening = False
+        self._undo: list[Callable[[], None]] = []
+
+    # -- starting
+
+    def privilegedStartService(self) -> None:
+        super().privilegedStartService()
+        self._listen()
+
+    def startService(self) -> None:
+        super().startService()
+        if self.access_log is not None:
+            try:
+                self.access_log.start()
+            except OSError as e:
+                self._give_up(f"access_log.path: can't write {self.config.access_log.path!r}: {e.strerror or e}", e)
+        self._listen()
+        if self.owns_process:
+            self._own_process()
+
+    def _listen(self) -> None:
+        if self._listening:
+            return
+        self._listening = True
+        for listen in self.config.listen:
+            factory = ClientFactory(self.engine, listen.name or listen.endpoint, _scheme(listen.endpoint))
+            try:
+                waiting = serverFromString(self.reactor, listen.endpoint).listen(factory)
+            except Exception as e:
+                self._give_up(f"listen {listen.endpoint!r}: {e}", e)
+                continue
+            waiting.addCallbacks(
+                self._listens, self._does_not_listen, callbackArgs=(factory,), errbackArgs=(listen.endpoint,)
+            )
+
+    def _listens(self, port: Any, factory: ClientFactory) -> None:
+        self.ports.append(port)
+        address = port.getHost()
+        factory.listening(address)
+        host, number = getattr(address, "host", None), getattr(address, "port", None)
+        _log.info("listening on {where}", where=f"{host}:{number}" if host is not None else str(address))
+
+    def _does_not_listen(self, failure: Any, endpoint: str) -> None:
+        error = failure.value
+        why = str(error)
+        if isinstance(error, CannotListenError):
+            inner = error.socketError
+            why = f"can't listen on port {error.port}: {getattr(inner, 'strerror', None) or inner}"
+        self._give_up(f"listen {endpoint!r}: {why}", error)
+
+    def _give_up(self, why: str, error: BaseException) -> None:
+        for port in self.ports:
+            port.stopListening()
+        if self.owns_process:
+            raise SystemExit(f"revproxy: {why}")
+        raise error
+
+    def _own_process(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        if hasattr(signal, "SIGHUP"):
+            before = signal.signal(signal.SIGHUP, lambda number, frame: self.reactor.callFromThread(_say_hup))
+            self._undo.append(lambda: signal.signal(signal.SIGHUP, before) and None)
+        if self.access_log is not None:
+            self._undo.append(install_reopen_signal(self.access_log))
+        # What is there now stays: the collector need not walk it again and again.
+        gc.collect()
+        gc.freeze()
+
+    # -- stopping
+
+    @inlineCallbacks
+    def stopService(self) -> Any:
+        """Stop accepting, finish what is in flight, cut the rest; fires when all is done."""
+        yield super().stopService()
+        undo_signals = self._second_signal_cuts() if self.owns_process else None
+        stopping = [Deferred.fromCoroutine(_stop_port(port)) for port in self.ports]
+        self.ports = []
+        self._listening = False
+        if self.engine.connections:
+            _log.info("stopping: {n} connection(s) open", n=len(self.engine.connections))
+        yield self.engine.drain(self.config.server.drain_timeout)
+        yield DeferredList(stopping)
+        for upstream in self.engine.table.upstreams.values():
+            upstream.close()
+        if self.access_log is not None:
+            yield self.access_log.stop()
+        if undo_signals is not None:
+            undo_signals()
+        while self._undo:
+            self._undo.pop()()
+
+    def _second_signal_cuts(self) -> Callable[[], None] | None:
+        if threading.current_thread() is not threading.main_thread():
+            return None
+
+        def handle(number: int, frame: Any) -> None:
+            self.reactor.callFromThread(self.engine.abort)
+
+        before = [(number, signal.signal(number, handle)) for number in (signal.SIGINT, signal.SIGTERM)]
+
+        def undo() -> None:
+            for number, handler in before:
+                signal.signal(number, handler)
+
+        return undo
+
+
+async def _stop_port(port: Any) -> None:
+    await port.stopListening()
+
+
+def _scheme(endpoint: str) -> bytes:
+    return b"https" if endpoint.startswith(("ssl:", "tls:")) else b"http"
+
+
+def _say_hup() -> None:
+    _log.info("SIGHUP: the configuration can't be reloaded yet; restart to read it anew")

@@ -1,0 +1,277 @@
+"""What right configurations mean: one that uses every key, and every short form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args, get_type_hints
+
+import attrs
+import pytest
+
+from revproxy.config import model as m
+from revproxy.config.hosts import networks
+from revproxy.config.load import load_text
+
+EVERY_KEY = """\
+[server]
+workers = 1
+trusted_proxies = ["private", "2001:db8::/32", "192.0.2.1"]
+drain_timeout = "0s"
+timeouts = { head = "1s", body = "2s", keep_alive = "1m", tunnel = "2h" }
+underscores = "pass"
+merge_slashes = true
+forwarded = true
+via = "off"
+via_response = true
+hide = ["Server", "x-secret"]
+[server.limits]
+head = "16KB"
+fields = 50
+target = 4096
+body = "10MB"
+connections = 1000
+connections_per_address = 10
+requests_per_connection = 100
+[server.minimum_rate]
+rate = "1KB/s"
+over = "20s"
+
+[access_log]
+enabled = false
+format = "json"
+path = "log/access"
+
+[[listen]]
+endpoint = "tcp:8080"
+name = "public"
+
+[upstreams.api]
+backends = ["127.0.0.1:9000", { endpoint = "unix:/run/api.sock", weight = 2 }, { endpoint = "http://b", backup = true }]
+balance = "round-robin"
+timeouts = { connect = "1s", first_byte = "2s", idle = "3s", total = "4s" }
+pool = { idle = 0, idle_time = "5s", age = "1h", connections = 9, queue = 8, queue_time = "7s" }
+host = "Backend.Example:8080"
+
+[[routes]]
+name = "api"
+upstream = "api"
+minimum_rate = "off"
+limits = { body = "off" }
+buffer = { request = "1MB", response = "off" }
+upgrade = ["WebSocket", "tls-1.0x"]
+middleware = ["a.b:c", { call = "d:e", at = "client-response", timeout = "off", fail = "open" }]
+[routes.match]
+host = ["Example.COM", "*.Bücher.example", "[2001:DB8::1]"]
+path = ["/api/*", "/ws*", "/%7Eme", "/é b", "~^/(a|b)$"]
+method = ["GET", "PURGE"]
+header = { X-Beta = "1", accept = ["a", "*"] }
+query = { "a b" = "é" }
+cookie = { sid = "*" }
+content_type = "Application/JSON"
+client = ["loopback", "10.0.0.0/8"]
+scheme = "https"
+listen = "public"
+[routes.rewrite]
+strip_prefix = "/api"
+add_prefix = "/v1"
+regex = "^/(?P<x>.)(.)"
+to = "/$2/${x}/$$"
+query = { set = { a = "$5" }, remove = "utm" }
+[routes.headers.request]
+remove = "X-Drop"
+set = { X-Client = "$client_ip ${http_user_agent} $cookie_a $$" }
+add = { x-more = "1" }
+[routes.headers.response]
+remove = ["x-a", "x-b"]
+set = { x-c = "1" }
+add = { x-d = "2" }
+
+[[routes]]
+rewrite = { replace = "/one" }
+respond = { status = 418, body = "tea", content_type = "text/x-tea", headers = { x-pot = "1" } }
+minimum_rate = { rate = "5/s", over = "1s" }
+[[routes]]
+redirect = { status = 307, scheme = "https", host = "www.example.com", port = 8443, path = "/new$path" }
+minimum_rate = "server"
+[[routes]]
+redirect = "https://example.com$target"
+[[routes]]
+respond = 404
+upgrade = "off"
+[[routes]]
+resource = "my.site:root"
+[[routes]]
+files = "."
+"""
+
+EXPECTED = m.Config(
+    server=m.Server(
+        workers=1,
+        trusted_proxies=("private", "2001:db8::/32", "192.0.2.1/32"),
+        drain_timeout=0.0,
+        timeouts=m.ClientTimeouts(head=1.0, body=2.0, keep_alive=60.0, tunnel=7200.0),
+        limits=m.Limits(
+            head=16384,
+            fields=50,
+            target=4096,
+            body=10 * 1024**2,
+            connections=1000,
+            connections_per_address=10,
+            requests_per_connection=100,
+        ),
+        minimum_rate=m.MinimumRate(rate=1024.0, over=20.0),
+        underscores="pass",
+        merge_slashes=True,
+        forwarded=True,
+        via=None,
+        via_response=True,
+        hide=("server", "x-secret"),
+    ),
+    access_log=m.AccessLog(enabled=False, format="json", path="log/access"),
+    listen=(m.Listen(endpoint="tcp:8080", name="public"),),
+    upstreams={
+        "api": m.Upstream(
+            backends=(
+                m.Backend(endpoint="127.0.0.1:9000"),
+                m.Backend(endpoint="unix:/run/api.sock", weight=2),
+                m.Backend(endpoint="http://b", backup=True),
+            ),
+            balance="round-robin",
+            timeouts=m.UpstreamTimeouts(connect=1.0, first_byte=2.0, idle=3.0, total=4.0),
+            pool=m.Pool(idle=0, idle_time=5.0, age=3600.0, connections=9, queue=8, queue_time=7.0),
+            host="backend.example:8080",
+        )
+    },
+    routes=(
+        m.Route(
+            name="api",
+            upstream="api",
+            minimum_rate=None,
+            limits=m.RouteLimits(body=None),
+            buffer=m.Buffer(request=1024**2, response=None),
+            upgrade=("websocket", "tls-1.0x"),
+            middleware=(
+                m.Middleware(call="a.b:c"),
+                m.Middleware(call="d:e", at="client-response", timeout=None, fail="open"),
+            ),
+            match=m.Match(
+                host=("example.com", "*.xn--bcher-kva.example", "[2001:db8::1]"),
+                path=("/api/*", "/ws*", "/~me", "/%C3%A9%20b", "~^/(a|b)$"),
+                method=("GET", "PURGE"),
+                header={"x-beta": ("1",), "accept": ("a", "*")},
+                query={"a b": ("é",)},
+                cookie={"sid": ("*",)},
+                content_type=("application/json",),
+                client=("loopback", "10.0.0.0/8"),
+                scheme=("https",),
+                listen=("public",),
+            ),
+            rewrite=m.Rewrite(
+                strip_prefix="/api",
+                add_prefix="/v1",
+                regex="^/(?P<x>.)(.)",
+                to="/$2/${x}/$$",
+                query=m.QueryRewrite(set={"a": "$5"}, remove=("utm",)),
+            ),
+            headers=m.Headers(
+                request=m.HeaderChanges(
+                    remove=("x-drop",),
+                    set={"x-client": "$client_ip ${http_user_agent} $cookie_a $$"},
+                    add={"x-more": "1"},
+                ),
+                response=m.HeaderChanges(remove=("x-a", "x-b"), set={"x-c": "1"}, add={"x-d": "2"}),
+            ),
+        ),
+        m.Route(
+            rewrite=m.Rewrite(replace="/one"),
+            respond=m.Respond(status=418, body="tea", content_type="text/x-tea", headers={"x-pot": "1"}),
+            minimum_rate=m.MinimumRate(rate=5.0, over=1.0),
+        ),
+        m.Route(
+            redirect=m.Redirect(status=307, scheme="https", host="www.example.com", port=8443, path="/new$path"),
+        ),
+        m.Route(redirect=m.Redirect(to="https://example.com$target")),
+        m.Route(respond=m.Respond(status=404), upgrade=()),
+        m.Route(resource="my.site:root"),
+        m.Route(files="."),
+    ),
+)
+
+
+def test_every_key() -> None:
+    assert load_text(EVERY_KEY.replace("tls-1.0x", "tls-1.0x")) == EXPECTED
+
+
+def classes(cls: type, seen: set[type]) -> Iterator[type]:
+    if attrs.has(cls) and cls not in seen:
+        seen.add(cls)
+        yield cls
+        for hint in get_type_hints(cls).values():
+            yield from nested(hint, seen)
+
+
+def nested(hint: Any, seen: set[type]) -> Iterator[type]:
+    if isinstance(hint, type):
+        yield from classes(hint, seen)
+    for inner in get_args(hint):
+        yield from nested(inner, seen)
+
+
+def instances(value: Any) -> Iterator[Any]:
+    if attrs.has(type(value)):
+        yield value
+        for name in attrs.fields_dict(type(value)):
+            yield from instances(getattr(value, name))
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from instances(item)
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from instances(item)
+
+
+def test_every_key_is_every_key() -> None:
+    """Each field of each class is written somewhere in the text above."""
+    missing = []
+    written = set(EVERY_KEY.replace("[", " ").replace("]", " ").replace(".", " ").replace("{", " ").split())
+    for cls in classes(m.Config, set()):
+        missing += [
+            f"{cls.__name__}.{name}" for name in attrs.fields_dict(cls) if name not in written and name != "base"
+        ]
+        assert any(type(item) is cls for item in instances(EXPECTED)), cls
+    assert missing == []
+
+
+SHORT = 'listen = [{ endpoint = "tcp:1" }]\n'
+
+
+def test_one_backend_needs_no_list() -> None:
+    config = load_text(SHORT + 'upstreams.a.backends = "tcp:h:1"\nroutes = [{ upstream = "a", middleware = "m:f" }]')
+    assert config.upstreams["a"].backends == (m.Backend(endpoint="tcp:h:1"),)
+    assert config.routes[0].middleware == (m.Middleware(call="m:f"),)
+
+
+def test_a_text_named_off_is_a_text() -> None:
+    config = load_text(SHORT + 'routes = [{ name = "off", respond = 404, match = { query = { off = "off" } } }]')
+    assert (config.routes[0].name, config.routes[0].match.query) == ("off", {"off": ("off",)})
+
+
+@pytest.mark.parametrize("name", ["tcp:1", "front"])
+def test_listeners_are_named_by_name_or_endpoint(name: str) -> None:
+    text = (
+        f'listen = [{{ endpoint = "tcp:1", name = "front" }}]\nroutes = [{{ respond = 404, match.listen = "{name}" }}]'
+    )
+    assert load_text(text).routes[0].match.listen == (name,)
+
+
+def test_words_for_networks() -> None:
+    assert [str(network) for network in networks(("loopback", "10.0.0.0/8"))] == [
+        "127.0.0.0/8",
+        "::1/128",
+        "10.0.0.0/8",
+    ]
+    assert any(network.version == 6 for network in networks(("private",)))
+
+
+def test_base_is_kept() -> None:
+    assert load_text(SHORT + "routes = [{ respond = 404 }]", base="/etc").base == "/etc"
