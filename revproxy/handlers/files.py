@@ -19,7 +19,8 @@ from twisted.web.util import redirectTo
 
 from revproxy.errorpages import error_page
 from revproxy.fault import NO_ROUTE
-from revproxy.handlers.resource import ErrorPage, ResourceHandler
+from revproxy.handlers.errorpage import ErrorPage
+from revproxy.handlers.resource import ResourceHandler
 from revproxy.http.message import Answer, Headers
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class PlainFile(File):
         return similar
 
     def directoryListing(self) -> Resource:
-        return self.childNotFound
+        return ErrorPage(404)
 
     def redirect(self, request: Any) -> bytes:
         # relative, so that it is right whatever the public name is

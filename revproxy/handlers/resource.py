@@ -19,9 +19,8 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.web import server
-from twisted.web.resource import IResource, Resource, getChildForRequest
+from twisted.web.resource import IResource, getChildForRequest
 
-from revproxy.errorpages import error_page, reason
 from revproxy.exchange import ASKED, DONE
 from revproxy.fault import CLIENT_BAD_REQUEST, CLIENT_BODY_TOO_LARGE, HANDLER_FAILED, Fault
 from revproxy.http.mapping import public_origin
@@ -368,27 +367,3 @@ def _address(host: str, port: int) -> Any:
     if not host:
         return UNIXAddress(None)
     return (IPv6Address if ":" in host else IPv4Address)("TCP", host, port)
-
-
-class ErrorPage(Resource):
-    """One of the proxy's own error pages as a resource.
-
-    :param status: the status; the page is HTML, JSON or text by Accept.
-    """
-
-    def __init__(self, status: int) -> None:
-        super().__init__()
-        self.status = status
-
-    def getChild(self, path: bytes, request: Any) -> Resource:
-        return self
-
-    def render(self, request: Any) -> bytes:
-        exchange = getattr(request.channel, "exchange", None)
-        kind, body = error_page(self.status, request.getHeader(b"accept"), exchange.request_id if exchange else b"")
-        request.setResponseCode(self.status, reason(self.status))
-        request.setHeader(b"content-type", kind)
-        request.setHeader(b"cache-control", b"no-store")
-        return body
-
-
