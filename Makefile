@@ -57,7 +57,7 @@ $(VENV)/.made: $(METADATA)
 	  echo "revproxy needs Python 3.11 or later, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1 | head -n 1)."; \
 	  echo "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@echo "==> making the virtual environment $(VENV) with $$($(PYTHON) --version)"
-	@start=$$(date +%s); $(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); \
+	@start=$$(date +%s); $(PYTHON) -m venv $(VENV) || { \
 	  echo "'$(PYTHON) -m venv' does not work here; on Debian: apt-get install python3-venv"; exit 1; }; \
 	  echo "    done in $$(($$(date +%s) - start)) s"
 	@touch $@

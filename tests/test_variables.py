@@ -9,6 +9,8 @@ from attrs import Factory, define
 from hypothesis import given
 from hypothesis import strategies as st
 
+from revproxy.config import variables as config_variables
+from revproxy.config.errors import Wrong
 from revproxy.http.message import Arrival, Headers, Request
 from revproxy.variables import NAMES, compile_template, is_known, names_in, nearest
 
@@ -84,6 +86,28 @@ def test_every_name(name: str, value: bytes) -> None:
 def test_every_known_name_is_tested_above() -> None:
     mark = next(m for m in test_every_name.pytestmark if m.name == "parametrize")  # type: ignore[attr-defined]  # set by pytest
     assert set(NAMES) <= {name for name, _ in mark.args[1]}
+
+
+def test_the_configuration_knows_the_same_names() -> None:
+    assert config_variables.VARIABLES == NAMES
+    for text in (
+        "$http_a",
+        "${http_a-b}",
+        "${cookie_a.b}",
+        "${cookie_a!}",
+        "$a",
+        "${cookie_a b}",
+        "$http_",
+        "$$",
+        "$1",
+    ):
+        try:
+            config_variables.split(text)
+        except Wrong:
+            with pytest.raises(ValueError, match=r"unknown variable|without a name"):
+                compile_template(text)
+        else:
+            compile_template(text)
 
 
 def test_braces_take_dashes() -> None:

@@ -4,9 +4,10 @@ Rules of this module:
 
 * what is ambiguous is refused, never repaired: two readers of the same bytes must agree;
 * the verdict does not depend on how the bytes were cut into reads;
-* a field line that was accepted before is accepted again by one dictionary look-up. On a
-  13-field browser head that takes 2.3 us where validating each line takes 9.6 us. The tables are
-  bounded, emptied when full, and never hold fields that carry secrets.
+* a field line that was accepted before is accepted again by one dictionary look-up. A 13-field
+  browser head takes 7.0 us, where validating each of its lines takes 47; a 2-field head takes 4.2
+  (CPython 3.11 on a slow, shared machine: the ratio matters). The tables are bounded, emptied when full,
+  and never hold fields that carry secrets, nor request lines with a query.
 """
 
 from __future__ import annotations
@@ -173,14 +174,11 @@ class RequestParser:
         del lines[0]
         if len(lines) > self.max_fields:
             raise ProtocolError(CLIENT_HEAD_TOO_LARGE, f"{len(lines)} fields")
-        fields = []
+        cached = known_fields.get
+        fields = [cached(line) or parse_field(line, CLIENT_BAD_REQUEST) for line in lines]
         kinds = 0
         authority = None
-        cached = known_fields.get
-        for line in lines:
-            field = cached(line)
-            if field is None:
-                field = parse_field(line, CLIENT_BAD_REQUEST)
+        for field in fields:
             kind = field[3]
             if kind:
                 if kind == HOST:
@@ -188,7 +186,6 @@ class RequestParser:
                         raise ProtocolError(CLIENT_BAD_REQUEST, "more than one Host")
                     authority = field[1]
                 kinds |= kind
-            fields.append(field)
         if authority is None:
             if version == 11:
                 raise ProtocolError(CLIENT_BAD_REQUEST, "no Host")
@@ -295,14 +292,11 @@ def parse_response(head: bytes, max_fields: int) -> tuple[Response, int]:
     del lines[0]
     if len(lines) > max_fields:
         raise ProtocolError(BACKEND_BAD_RESPONSE, f"{len(lines)} fields")
-    fields = []
+    cached = known_fields.get
+    fields = [cached(line) or parse_field(line, BACKEND_BAD_RESPONSE) for line in lines]
     kinds = 0
     length = None
-    cached = known_fields.get
-    for line in lines:
-        field = cached(line)
-        if field is None:
-            field = parse_field(line, BACKEND_BAD_RESPONSE)
+    for field in fields:
         kind = field[3]
         if kind:
             if kind == LENGTH:
@@ -311,7 +305,6 @@ def parse_response(head: bytes, max_fields: int) -> tuple[Response, int]:
                     raise ProtocolError(BACKEND_BAD_RESPONSE, f"Content-Length {value[:40]!r}")
                 length = int(value)
             kinds |= kind
-        fields.append(field)
     if kinds & CODING and kinds & LENGTH:
         raise ProtocolError(BACKEND_BAD_RESPONSE, "Content-Length and Transfer-Encoding")
     return Response(status, Headers(fields), reason=reason, length=length, kinds=kinds), minor

@@ -138,7 +138,7 @@ def _replace(new: bytes) -> _PathStep:
 def _substitute(regex: str, to: str) -> _PathStep:
     try:
         pattern = re.compile(regex.encode("utf-8"))
-    except re.error as error:
+    except (re.error, RecursionError, OverflowError) as error:
         raise ValueError(f"regex: {regex!r}: {error}") from None
     expand = _expansion(to, pattern)
 

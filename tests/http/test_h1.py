@@ -747,7 +747,7 @@ def test_chunked_bodies_that_are_refused(data: bytes, fault: Fault, before: byte
 
 
 def test_trailers() -> None:
-    data = b"0\r\nX-Sum: 5\r\nX_Dropped: 1\r\nEtag: \t\"x\" \r\n\r\nrest"
+    data = b'0\r\nX-Sum: 5\r\nX_Dropped: 1\r\nEtag: \t"x" \r\n\r\nrest'
     assert read_every_way(data) == (b"", [(b"x-sum", b"5"), (b"etag", b'"x"')], b"rest", True)
     dropped = read_every_way(b"0\r\nSet-Cookie: a=b\r\nX-Sum: 5\r\n\r\n", fault=BACKEND_BAD_BODY)
     assert dropped == (b"", [(b"x-sum", b"5")], b"", True)

@@ -140,7 +140,10 @@ def test_refresh(value: bytes, mapped: bytes) -> None:
         (b"a=Domain=app.lan", b"a=Domain=app.lan"),
         (b"__Host-a=b; Path=/; Secure", b"__Host-a=b; Path=/; Secure"),
         (b"__host-a=b; Path=/", b"__host-a=b; Path=/"),
-        (b"a=b; Expires=Wed, 01 Jan 2031 00:00:00 GMT; SameSite=Lax", b"a=b; Expires=Wed, 01 Jan 2031 00:00:00 GMT; SameSite=Lax"),
+        (
+            b"a=b; Expires=Wed, 01 Jan 2031 00:00:00 GMT; SameSite=Lax",
+            b"a=b; Expires=Wed, 01 Jan 2031 00:00:00 GMT; SameSite=Lax",
+        ),
     ],
 )
 def test_cookies(value: bytes, mapped: bytes) -> None:

@@ -24,15 +24,50 @@ from revproxy.http.h1 import CHUNKED, UNTIL_CLOSE, ChunkedReader, RequestParser,
 from revproxy.http.message import CODING, Arrival, Request
 
 bounded = settings(
-    max_examples=300,
+    max_examples=200,
     derandomize=True,
     database=None,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 
-ODD = [b"\r", b"\n", b"\r\n", b"\0", b" ", b"\t", b":", b",", b";", b"\x0b", b"\x0c", b"\x7f", b"\x80", b"\x85", b"\xa0"]
-ODD += [b"+", b"-", b"_", b"0", b"1", b"x", b"a", b"/", b".", b"%", b"#", b"?", b"\\", b'"', b"@", b"[", b"\r\n ", b"\n\n"]
+ODD = [
+    b"\r",
+    b"\n",
+    b"\r\n",
+    b"\0",
+    b" ",
+    b"\t",
+    b":",
+    b",",
+    b";",
+    b"\x0b",
+    b"\x0c",
+    b"\x7f",
+    b"\x80",
+    b"\x85",
+    b"\xa0",
+]
+ODD += [
+    b"+",
+    b"-",
+    b"_",
+    b"0",
+    b"1",
+    b"x",
+    b"a",
+    b"/",
+    b".",
+    b"%",
+    b"#",
+    b"?",
+    b"\\",
+    b'"',
+    b"@",
+    b"[",
+    b"\r\n ",
+    b"\n\n",
+]
 
 
 @st.composite
@@ -88,7 +123,11 @@ some_fields = st.lists(st.sampled_from(FIELDS), max_size=4)
 def request_heads(draw: st.DrawFn) -> bytes:
     method = draw(st.sampled_from([b"GET", b"POST", b"HEAD", b"OPTIONS", b"get", b"X-1!"]))
     host = draw(st.sampled_from([b"a", b"A.example:80", b"[::1]:8", b"a.", b"a, b"]))
-    path = draw(st.sampled_from([b"/", b"/a%7e?b=%20", b"//a", b"/[]{}|^", b"*", b"http://" + host + b"/x?y", b"http://" + host, b"/%2e"]))
+    path = draw(
+        st.sampled_from(
+            [b"/", b"/a%7e?b=%20", b"//a", b"/[]{}|^", b"*", b"http://" + host + b"/x?y", b"http://" + host, b"/%2e"]
+        )
+    )
     version = draw(st.sampled_from([b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.0"]))
     lines = draw(some_fields)
     lines.insert(draw(st.integers(0, len(lines))), b"Host: " + host)
@@ -112,7 +151,9 @@ def chunked_bodies(draw: st.DrawFn) -> bytes:
         parts.append(size + extension + b"\r\n" + data + b"\r\n")
     trailers = draw(st.lists(st.sampled_from([b"X: a", b"Y-Z:", b"Etag: \t\xe9 ", b"X_Y: a"]), max_size=2))
     after = draw(st.sampled_from([b"", b"GET / HTTP/1.1\r\n"]))
-    return b"".join([*parts, draw(st.sampled_from([b"0", b"000;x"])), b"\r\n", *[t + b"\r\n" for t in trailers], b"\r\n", after])
+    return b"".join(
+        [*parts, draw(st.sampled_from([b"0", b"000;x"])), b"\r\n", *[t + b"\r\n" for t in trailers], b"\r\n", after]
+    )
 
 
 def plain(fields: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
@@ -172,7 +213,7 @@ def counted(check: Callable[[bytes], bool], messages: st.SearchStrategy[bytes]) 
         verdicts[check(message)] += 1
 
     run()
-    assert min(verdicts) > 30, verdicts
+    assert min(verdicts) > 20, verdicts
 
 
 def test_requests() -> None:
@@ -238,7 +279,11 @@ def test_responses() -> None:
             connection.receive_data(head + b"\r\n\r\n")
             theirs = connection.next_event()
             assert isinstance(theirs, h11.Response if ours.status >= 200 else h11.InformationalResponse)
-            assert (ours.status, ours.reason, b"1.%d" % minor) == (theirs.status_code, theirs.reason, theirs.http_version)
+            assert (ours.status, ours.reason, b"1.%d" % minor) == (
+                theirs.status_code,
+                theirs.reason,
+                theirs.http_version,
+            )
             assert plain(list(ours.headers.items())) == plain(list(theirs.headers))
             if framing is not None:
                 assert_framed_alike(connection, framing)
