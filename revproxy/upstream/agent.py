@@ -15,32 +15,32 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from attrs import frozen
 from twisted.internet.defer import Deferred, fail, maybeDeferred
-from twisted.internet.error import ConnectError, ConnectionAborted
-from twisted.internet.interfaces import IConsumer, IPushProducer
+from twisted.internet.error import ConnectError
+from twisted.internet.interfaces import IConsumer
 from twisted.python.failure import Failure
-from twisted.web.client import PotentialDataLoss, RequestGenerationFailed, ResponseDone, ResponseFailed
+from twisted.web.client import RequestGenerationFailed, ResponseFailed
 from twisted.web.client import ResponseNeverReceived as NeverReceived
 from twisted.web.http_headers import Headers as WebHeaders
-from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer, IClientRequest, IResponse
+from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IResponse
 from zope.interface import implementer
 
 from revproxy.config.model import Server
 from revproxy.engine import Engine
 from revproxy.exchange import ASKING, DONE, EARLY, Exchange
-from revproxy.fault import CLIENT_GONE, Fault, ProtocolError
+from revproxy.fault import Fault, ProtocolError
 from revproxy.handlers.forward import Forward
 from revproxy.http.message import CODING, HOP, LENGTH, TOKEN, Arrival, Field, Headers, Request, Response, kind_of
 from revproxy.http.message import field as make_field
 from revproxy.routing import Entry, Route, RouteTable
+from revproxy.upstream.agent_response import AgentResponse, ClientRequest
 from revproxy.upstream.backend import Upstream
 from revproxy.wire import PEER_FULL
 
 _TARGET = re.compile(rb"[\x21\x22\x24-\x7e]+")
 
 
-class BackendConnectError(ConnectError):  # type: ignore[misc]  # Twisted's exceptions are not annotated
+class BackendConnectError(ConnectError):
     """No connection to any backend of the upstream.
 
     :ivar fault: which way it failed. :ivar detail: more about that, for a log.
@@ -52,7 +52,7 @@ class BackendConnectError(ConnectError):  # type: ignore[misc]  # Twisted's exce
         self.detail = detail
 
 
-class ResponseNeverReceived(NeverReceived):  # type: ignore[misc]  # as above
+class ResponseNeverReceived(NeverReceived):
     """The request went out, or part of it, and no response came.
 
     :ivar fault: which way it failed.
@@ -136,7 +136,7 @@ def _request(method: bytes, uri: bytes, headers: WebHeaders | None, producer: An
         kinds |= LENGTH
     make_field(b"host", authority)  # raises for what is none
     query = parts.query if b"?" in uri.partition(b"#")[0] else None
-    request = Request(
+    return Request(
         method,
         parts.path or b"/",
         query,
@@ -147,7 +147,6 @@ def _request(method: bytes, uri: bytes, headers: WebHeaders | None, producer: An
         length=length,
         arrival=Arrival(scheme=parts.scheme),
     )
-    return request
 
 
 @implementer(IConsumer)
@@ -263,6 +262,7 @@ class _Caller:
             self._stop_producing()
             waiting.errback(_error(exchange.fault, exchange.detail))
             return
+        answer: Any
         answer = self._response = AgentResponse(self, response, self._asked, exchange.request.method)
         if first:
             answer.data(first)
@@ -307,109 +307,3 @@ class _Caller:
 def _error(fault: Fault, detail: str) -> Failure:
     error = BackendConnectError if fault.phase == "connect" else ResponseNeverReceived
     return Failure(error(fault, detail))
-
-
-@implementer(IClientRequest)
-@frozen(eq=False)
-class ClientRequest:
-    """What a response says of its request."""
-
-    method: bytes
-    absoluteURI: bytes
-    headers: WebHeaders
-
-
-@implementer(IResponse, IPushProducer)
-class AgentResponse:
-    """A response as ``twisted.web.client`` users know it; also the transport that its reader gets.
-
-    ``deliverBody`` gives the body to a protocol as it comes; the protocol may pause it.
-    """
-
-    def __init__(self, caller: _Caller, response: Response, request: ClientRequest, method: bytes) -> None:
-        self.version = (b"HTTP", 1, 1)
-        self.code = response.status
-        self.phrase = response.reason
-        self.headers = WebHeaders()
-        for name, value in response.headers.items():
-            self.headers.addRawHeader(name, value)
-        bodiless = method == b"HEAD" or response.status in (204, 304)
-        self.length: Any = 0 if bodiless else UNKNOWN_LENGTH if response.length is None else response.length
-        self.request = request
-        self.previousResponse: Any = None
-        # an end that only the closing of the connection tells may have come too early
-        self._certain = bodiless or response.length is not None or bool(response.kinds & CODING)
-        self._caller = caller
-        self._held: list[bytes] = []
-        self._protocol: Any = None
-        self._delivered = False
-        self._paused = False
-        self._reason: Failure | None = None
-
-    def setPreviousResponse(self, response: Any) -> None:
-        self.previousResponse = response
-
-    def deliverBody(self, protocol: Any) -> None:
-        """Give the body to an ``IProtocol``; its ``connectionLost`` says how it ended.
-
-        :raises RuntimeError: when the body was given away already.
-        """
-        if self._delivered:
-            raise RuntimeError("the body of a response can be delivered once")
-        self._delivered = True
-        self._protocol = protocol
-        protocol.makeConnection(self)
-        self._pass_on()
-        if not self._paused and self._reason is None:
-            self._caller.resume()
-
-    def _pass_on(self) -> None:
-        while self._held and not self._paused and self._protocol is not None:
-            self._protocol.dataReceived(self._held.pop(0))
-        if self._reason is not None and not self._held and self._protocol is not None:
-            protocol, self._protocol = self._protocol, None
-            protocol.connectionLost(self._reason)
-
-    # -- from the exchange
-
-    def data(self, data: bytes) -> None:
-        self._held.append(data)
-        self._pass_on()
-
-    def complete(self) -> None:
-        self.lost(Failure(ResponseDone() if self._certain else PotentialDataLoss()))
-
-    def lost(self, reason: Failure) -> None:
-        if self._reason is None:
-            self._reason = reason
-            self._pass_on()
-
-    # -- the transport of the protocol
-
-    def pauseProducing(self) -> None:
-        self._paused = True
-        self._caller.pause()
-
-    def resumeProducing(self) -> None:
-        self._paused = False
-        self._pass_on()
-        if not self._paused and self._reason is None:
-            self._caller.resume()
-
-    def stopProducing(self) -> None:
-        """Give the rest up; the protocol hears of it by ``connectionLost``."""
-        if self._reason is None:
-            self._held = []
-            self._paused = False
-            self._caller.leave()
-            self.lost(Failure(ResponseFailed([Failure(ConnectionAborted())])))
-
-    loseConnection = abortConnection = stopProducing
-
-    @property
-    def disconnecting(self) -> bool:
-        """Whether the body has ended."""
-        return self._reason is not None
-
-
-__all__ = ["AgentResponse", "BackendConnectError", "ResponseNeverReceived", "UpstreamAgent"]
