@@ -71,6 +71,7 @@ class ReverseProxyResource(Resource):
         self._engine = Engine(self._table, server, reactor, log)
         self._mounts: dict[tuple[bytes, bool], Mounted] = {}
         self._entered: dict[bytes, Route] = {}
+        self._started = False
         self._trigger: Any = None
 
     # -- where it is mounted
@@ -119,7 +120,8 @@ class ReverseProxyResource(Resource):
 
     def _start(self) -> None:
         reactor = self._engine.reactor
-        if self._trigger is None and IReactorCore.providedBy(reactor) and reactor.running:
+        if not self._started and IReactorCore.providedBy(reactor) and reactor.running:
+            self._started = True
             self._trigger = reactor.addSystemEventTrigger("before", "shutdown", self._close)
 
     def close(self) -> None:
@@ -148,8 +150,8 @@ def _routes(target: Target, server: model.Server, reactor: Any) -> tuple[RouteTa
         upstream = target
     else:
         if not isinstance(target, model.Upstream):
-            addresses = [target] if isinstance(target, str) else target
-            if not addresses or not all(isinstance(address, str) for address in addresses):
+            addresses: Any = [target] if isinstance(target, str) else target
+            if not isinstance(addresses, Sequence) or not addresses or not all(isinstance(address, str) for address in addresses):
                 raise ValueError(f"no backend address, no upstream and no configuration: {target!r}")
             target = model.Upstream(backends=tuple(model.Backend(endpoint=address) for address in addresses))
         upstream = Upstream.of("resource", target, reactor)

@@ -10,6 +10,7 @@ Rules of this module:
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import quote
 
@@ -130,7 +131,7 @@ class VirtualHosts(Branch):
         if name == b"*":
             self._add(resource, None, None, 0)
             return
-        if split_host(name.removeprefix(b"*.")) is None or (b":" in name and not name.endswith(b"]")):
+        if not name.removeprefix(b"*.").strip(b".") or split_host(name.removeprefix(b"*.")) is None or (b":" in name and not name.endswith(b"]")):
             raise ValueError(f"host: {host!r} is no host name; a port does not belong to it")
         self._add(resource, name, None, 0)
 
@@ -156,6 +157,10 @@ class PathTree(Branch):
         """
         raw = pattern.encode("ascii", "replace")
         if raw.startswith(b"~"):
+            try:
+                re.compile(raw[1:])
+            except re.error as e:
+                raise ValueError(f"path: {pattern!r} is no regular expression: {e}") from None
             self._add(resource, None, raw, 0)
             return
         fixed = raw.removesuffix(b"/*") if raw.endswith(b"/*") else raw.removesuffix(b"*")
