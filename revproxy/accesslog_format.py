@@ -149,6 +149,11 @@ _JSON = (
 )
 
 
+def printable(value: bytes) -> str:
+    """``value`` with everything escaped that could forge a line or a terminal sequence."""
+    return _escape(value, _QUOTED).decode("ascii")
+
+
 def _escape(value: bytes, safe: bytes) -> bytes:
     return b"".join([b"%c" % c if c in safe else b"\\x%02x" % c for c in value])
 

@@ -89,7 +89,7 @@ def run(words: Sequence[str]) -> int:
     running: Any = reactor
     running.addSystemEventTrigger("before", "shutdown", service.stopService)
     running.run()
-    return 0
+    return service.exit_status
 
 
 def _start_logging() -> None:
@@ -102,9 +102,9 @@ def _start_logging() -> None:
         textFileLogObserver,
     )
 
-    observer = FilteringLogObserver(
-        textFileLogObserver(sys.stderr), [LogLevelFilterPredicate(defaultLogLevel=LogLevel.info)]
-    )
+    predicate: Any = LogLevelFilterPredicate(defaultLogLevel=LogLevel.info)
+    to_stderr: Any = textFileLogObserver(sys.stderr)
+    observer: Any = FilteringLogObserver(to_stderr, [predicate])
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
 
 

@@ -26,7 +26,15 @@ from twisted.logger import Logger
 from zope.interface import Attribute, Interface
 
 from revproxy.errorpages import error_page, reason
-from revproxy.fault import CLIENT_BODY_TOO_LARGE, CLIENT_GONE, HANDLER_FAILED, HOOK_FAILED, NO_ROUTE, Fault, ProtocolError
+from revproxy.fault import (
+    CLIENT_BODY_TOO_LARGE,
+    CLIENT_GONE,
+    HANDLER_FAILED,
+    HOOK_FAILED,
+    NO_ROUTE,
+    Fault,
+    ProtocolError,
+)
 from revproxy.http.forwarding import given_request_id
 from revproxy.http.message import Answer, Headers, Request, Response
 from revproxy.wire import HOOK, NO_PEER
@@ -44,7 +52,7 @@ Hook = Callable[["Exchange"], "Answer | Awaitable[Answer | None] | None"]
 HELD = 64 * 1024
 
 
-class MessageStream(Interface):
+class MessageStream(Interface):  # type: ignore[misc]  # zope.interface has no stubs
     """One side of an exchange; clients and backends offer the same verbs."""
 
     exchange = Attribute("the exchange it takes part in, or None")
@@ -115,6 +123,7 @@ class Exchange:
         "backend",
         "client",
         "connect_time",
+        "delivering",
         "detail",
         "engine",
         "fault",
@@ -152,6 +161,7 @@ class Exchange:
         self.tries = 0
         self.fault: Fault | None = None
         self.detail = ""
+        self.delivering = False
         self.sent = 0
         self.received = 0
         self.started: float = engine.seconds()
@@ -378,18 +388,29 @@ class Exchange:
         self.first_byte_time = self.engine.seconds() - self.started
         route = self.route
         if route is not None and route.response_hooks:
-            self.run(route.response_hooks, 0, lambda: self._send_head(first, ended))
+            self.run(route.backend_response, 0, lambda: self._deliver(first, ended))
+        else:
+            self._send_head(first, ended)
+
+    def _deliver(self, first: bytes, ended: bool) -> None:
+        route = self.route
+        if route is not None and route.client_response and not self.delivering:
+            # an answer of one of these hooks, or the page for its failure, does not come by here again
+            self.delivering = True
+            self.run(route.client_response, 0, lambda: self._send_head(first, ended))
         else:
             self._send_head(first, ended)
 
     def _send_head(self, first: bytes, ended: bool) -> None:
-        state = _TABLE[self.state][HEAD]
-        assert state != _NO, "two response heads"
         self.sent = len(first)
-        self.state = DONE if ended else state
-        self.client.write_head(self.response, first, ended)  # 8
         if ended:
+            # over before the client's side goes on to its next request: their lines are in order
+            self.state = DONE
             self.finish()
+        else:
+            state = self.state = _TABLE[self.state][HEAD]
+            assert state != _NO, "two response heads"
+        self.client.write_head(self.response, first, ended)  # 8
 
     def response_body(self, data: bytes) -> None:
         """Body bytes from the sink."""
@@ -402,9 +423,9 @@ class Exchange:
             return
         state = self.state = _TABLE[self.state][RESPONSE_END]
         assert state != _NO, "the end of a response before its head"
-        self.client.end(trailers)
         if state == DONE:
             self.finish()
+        self.client.end(trailers)
 
     def switch(self, response: Response, first: bytes) -> None:
         """101: from here on the verbs carry bytes both ways (RFC 9110 7.8)."""
@@ -428,11 +449,7 @@ class Exchange:
             headers.add(b"Content-Length", b"%d" % len(answer.body))
         self.response = Response(status, headers, reason=reason(status), length=len(answer.body))
         body = b"" if self.request.method == b"HEAD" or status in (204, 304) else answer.body
-        route = self.route
-        if route is not None and route.client_response:
-            self.run(route.client_response, 0, lambda: self._send_head(body, True))
-        else:
-            self._send_head(body, True)
+        self._deliver(body, True)
 
     # -- failure
 
@@ -443,7 +460,7 @@ class Exchange:
         self.fault = fault
         self.detail = detail
         if self.state in (ASKING, ASKED) and fault.status:
-            kind, body = error_page(fault.status, self.request.headers.get(b"accept"), self.request_id)
+            kind, body = error_page(fault.status, b", ".join(self.request.headers.get_all(b"accept")), self.request_id)
             headers = Headers.of([(b"Content-Type", kind), (b"Cache-Control", b"no-store")])
             if fault.status == 503:
                 headers.add(b"Retry-After", b"1")

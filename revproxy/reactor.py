@@ -8,23 +8,20 @@ reactor. Where epoll is not there, :func:`install` installs Twisted's default re
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from twisted.internet import main
 from twisted.logger import Logger
 
-try:
+_log = Logger()
+
+if sys.platform == "linux":
     from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
 
     from twisted.internet.epollreactor import EPollReactor
-except ImportError:
-    EPollReactor = None
 
-_log = Logger()
-
-if EPollReactor is not None:
-
-    class LeanReactor(EPollReactor):  # type: ignore[misc, valid-type]  # Twisted's class is untyped here
+    class LeanReactor(EPollReactor):
         """EPollReactor with a flat dispatch. ``_poller``, ``_selectables`` and ``_reads`` are its own."""
 
         def doPoll(self, timeout: float | None) -> None:
@@ -42,11 +39,11 @@ if EPollReactor is not None:
                     try:
                         why = selectable.doRead()
                     except BaseException as e:
-                        why = self._broken(selectable, e)
+                        why = _broken(selectable, e)
                     if why is not None:
                         self._disconnectSelectable(selectable, why, True)
-                    continue
-                self._other(selectable, fd, event)
+                else:
+                    self._other(selectable, fd, event)
 
         doIteration = doPoll
 
@@ -65,15 +62,16 @@ if EPollReactor is not None:
                         why = selectable.doWrite()
                         reading = False
                 except BaseException as e:
-                    why = self._broken(selectable, e)
+                    why = _broken(selectable, e)
             if why:
                 self._disconnectSelectable(selectable, why, reading)
 
-        def _broken(self, selectable: Any, e: BaseException) -> BaseException:
-            if isinstance(e, (KeyboardInterrupt, SystemExit)):
-                raise e
-            _log.failure("while handling an event of {selectable!r}", selectable=selectable)
-            return e
+
+def _broken(selectable: Any, e: BaseException) -> BaseException:
+    if isinstance(e, (KeyboardInterrupt, SystemExit)):
+        raise e
+    _log.failure("while handling an event of {selectable!r}", selectable=selectable)
+    return e
 
 
 def install() -> None:
@@ -81,9 +79,9 @@ def install() -> None:
 
     :raises ReactorAlreadyInstalledError: when a reactor is there already.
     """
-    if EPollReactor is None:
+    if sys.platform == "linux":
+        main.installReactor(LeanReactor())
+    else:
         from twisted.internet import default
 
         default.install()
-    else:
-        main.installReactor(LeanReactor())

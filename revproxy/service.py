@@ -17,7 +17,7 @@ import resource
 import signal
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks
@@ -43,7 +43,7 @@ class Options(usage.Options):
 
     synopsis = "[--config FILE | --listen ENDPOINT --to BACKEND ...]"
     longdesc = "Forwards HTTP from clients to backends. Endpoints are Twisted's strings, such as tcp:8080."
-    optParameters = [["config", "c", None, "configuration file (TOML)"]]
+    optParameters: ClassVar = [["config", "c", None, "configuration file (TOML)"]]
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,6 +107,7 @@ class ReverseProxyService(MultiService):
     :param reactor: the reactor, the global one by default.
     :param owns_process: whether to handle signals and to exit on errors.
     :ivar engine: the live centre. :ivar ports: the listening ports, once started.
+    :ivar exit_status: what the process should end with.
     :raises ConfigError: when something the configuration names can't be found.
     """
 
@@ -123,7 +124,9 @@ class ReverseProxyService(MultiService):
         table = compile_config(config, self.reactor)
         self.engine = Engine(table, config.server, self.reactor, self.access_log)
         self.ports: list[Any] = []
+        self.exit_status = 0
         self._listening = False
+        self._started = False
         self._undo: list[Callable[[], None]] = []
 
     # -- starting
@@ -147,16 +150,19 @@ class ReverseProxyService(MultiService):
         if self._listening:
             return
         self._listening = True
+        errors: list[tuple[str, BaseException]] = []
         for listen in self.config.listen:
             factory = ClientFactory(self.engine, listen.name or listen.endpoint, _scheme(listen.endpoint))
             try:
                 waiting = serverFromString(self.reactor, listen.endpoint).listen(factory)
             except Exception as e:
-                self._give_up(f"listen {listen.endpoint!r}: {e}", e)
+                errors.append((f"listen {listen.endpoint!r}: {e}", e))
                 continue
-            waiting.addCallbacks(
-                self._listens, self._does_not_listen, callbackArgs=(factory,), errbackArgs=(listen.endpoint,)
-            )
+            waiting.addCallback(self._listens, factory)
+            waiting.addErrback(self._does_not_listen, listen.endpoint, errors)
+        if errors:
+            self._give_up(*errors[0])
+        self._started = True
 
     def _listens(self, port: Any, factory: ClientFactory) -> None:
         self.ports.append(port)
@@ -165,13 +171,21 @@ class ReverseProxyService(MultiService):
         host, number = getattr(address, "host", None), getattr(address, "port", None)
         _log.info("listening on {where}", where=f"{host}:{number}" if host is not None else str(address))
 
-    def _does_not_listen(self, failure: Any, endpoint: str) -> None:
+    def _does_not_listen(self, failure: Any, endpoint: str, errors: list[tuple[str, BaseException]]) -> None:
         error = failure.value
         why = str(error)
         if isinstance(error, CannotListenError):
             inner = error.socketError
             why = f"can't listen on port {error.port}: {getattr(inner, 'strerror', None) or inner}"
-        self._give_up(f"listen {endpoint!r}: {why}", error)
+        why = f"listen {endpoint!r}: {why}"
+        if not self._started:
+            errors.append((why, error))
+            return
+        # an endpoint that needed time: nothing is left to raise to
+        _log.critical("{why}", why=why)
+        if self.owns_process:
+            self.exit_status = 1
+            self.reactor.stop()
 
     def _give_up(self, why: str, error: BaseException) -> None:
         for port in self.ports:
@@ -185,7 +199,7 @@ class ReverseProxyService(MultiService):
             return
         if hasattr(signal, "SIGHUP"):
             before = signal.signal(signal.SIGHUP, lambda number, frame: self.reactor.callFromThread(_say_hup))
-            self._undo.append(lambda: signal.signal(signal.SIGHUP, before) and None)
+            self._undo.append(lambda: _restore(signal.SIGHUP, before))
         if self.access_log is not None:
             self._undo.append(install_reopen_signal(self.access_log))
         # What is there now stays: the collector need not walk it again and again.
@@ -233,6 +247,10 @@ class ReverseProxyService(MultiService):
 
 async def _stop_port(port: Any) -> None:
     await port.stopListening()
+
+
+def _restore(number: int, handler: Any) -> None:
+    signal.signal(number, handler)
 
 
 def _scheme(endpoint: str) -> bytes:

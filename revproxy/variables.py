@@ -62,7 +62,8 @@ def _client_port(subject: Subject) -> bytes:
 
 
 def _host(subject: Subject) -> bytes:
-    return subject.request.host or subject.request.arrival.local.encode()
+    local = subject.request.arrival.local
+    return subject.request.host or (local.rpartition(":")[0] or local).encode()
 
 
 def _route(subject: Subject) -> bytes:
@@ -80,7 +81,7 @@ _VALUES: dict[str, Value] = {
     "client_port": _client_port,
     "host": _host,
     "authority": lambda s: s.request.authority,
-    "scheme": lambda s: s.request.arrival.scheme,
+    "scheme": lambda s: s.request.scheme,
     "method": lambda s: s.request.method,
     "path": lambda s: s.request.path,
     "query": lambda s: s.request.query or b"",

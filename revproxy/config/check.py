@@ -36,7 +36,7 @@ def _listeners(config: Config) -> Iterator[Found]:
     names: dict[str, int] = {}
     for index, listen in enumerate(config.listen):
         key: Key = ("listen", index)
-        if listen.endpoint in endpoints:
+        if listen.endpoint in endpoints and not listen.endpoint.startswith("tcp:0"):  # 0: any free port
             first = f"listen[{endpoints[listen.endpoint]}]"
             yield Found((*key, "endpoint"), f"{show(listen.endpoint)} is listened on twice, here and in {first}")
         elif listen.endpoint and (why := check_server_endpoint(listen.endpoint)) is not None:

@@ -31,11 +31,13 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
     for name, written in config.upstreams.items():
         if name not in upstreams:
             upstreams[name] = Upstream.of(name, written, reactor)
+    hide = hidden_names(config.server.hide)
+    forwards = {name: Forward(upstream, hide, config.server.forwarded) for name, upstream in upstreams.items()}
     problems: list[Problem] = []
     entries = []
     for index, route in enumerate(config.routes):
         try:
-            entries.append(_entry(config, route, index, upstreams, reactor))
+            entries.append(_entry(config, route, index, forwards, reactor))
         except ValueError as e:
             name = f" ({route.name})" if route.name else ""
             problems.append(Problem(key=f"routes[{index}]{name}", text=str(e), source=""))
@@ -45,7 +47,7 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
 
 
 def _entry(
-    config: model.Config, written: model.Route, index: int, upstreams: Mapping[str, Upstream], reactor: Any
+    config: model.Config, written: model.Route, index: int, forwards: Mapping[str, Forward], reactor: Any
 ) -> Entry:
     server = config.server
     client_request: list[Any] = []
@@ -75,16 +77,16 @@ def _entry(
         via = model.HeaderChanges(add={"Via": f"1.1 {server.via}"})
         client_response.append(response_changes(via))
     rate = server.minimum_rate if written.minimum_rate == "server" else written.minimum_rate
-    limits = server.limits if written.limits is None else written.limits
+    body = "server" if written.limits is None else written.limits.body
     route = Route(
         name=written.name or f"route-{index + 1}",
-        handler=_handler(config, written, upstreams),
+        handler=_handler(config, written, forwards),
         client_request=tuple(client_request),
         backend_request=tuple(backend_request),
         # the last to see the request is the first to see the response
         backend_response=tuple(reversed(backend_response)),
         client_response=tuple(reversed(client_response)),
-        max_body=limits.body,
+        max_body=server.limits.body if isinstance(body, str) else body,
         minimum_rate=None if rate is None or isinstance(rate, str) else (rate.rate, rate.over),
         upgrade=frozenset(token.lower().encode("ascii") for token in written.upgrade),
         buffer_response=(written.buffer and written.buffer.response) or 0,
@@ -98,9 +100,9 @@ def _entry(
     )
 
 
-def _handler(config: model.Config, written: model.Route, upstreams: Mapping[str, Upstream]) -> Any:
+def _handler(config: model.Config, written: model.Route, forwards: Mapping[str, Forward]) -> Any:
     if written.upstream is not None:
-        return Forward(upstreams[written.upstream], hidden_names(config.server.hide), config.server.forwarded)
+        return forwards[written.upstream]
     if written.respond is not None:
         return Respond(written.respond)
     if written.redirect is not None:

@@ -11,6 +11,7 @@ from revproxy.config.model import Match
 from revproxy.http.message import Request
 from revproxy.routing import Condition
 
+
 def in_networks(written: Iterable[str]) -> Callable[[str], bool]:
     """Whether an address, as text, is in one of the networks; ``private`` and ``loopback`` are words for some."""
     among = networks(written)
@@ -36,7 +37,7 @@ def conditions(match: Match) -> tuple[Condition, ...]:
         found.append((lambda request: request.method in methods, f"method {', '.join(match.method)}"))
     if match.scheme:
         schemes = frozenset(scheme.encode("ascii") for scheme in match.scheme)
-        found.append((lambda request: request.arrival.scheme in schemes, f"scheme {', '.join(match.scheme)}"))
+        found.append((lambda request: request.scheme in schemes, f"scheme {', '.join(match.scheme)}"))
     if match.listen:
         names = frozenset(match.listen)
         found.append((lambda request: request.arrival.listen in names, f"listen {', '.join(match.listen)}"))

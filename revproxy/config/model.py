@@ -278,9 +278,9 @@ class Buffer:
 
 @frozen(kw_only=True)
 class RouteLimits:
-    """Limits of one route; they take the place of the server's."""
+    """Limits of one route; they take the place of the server's, which ``"server"`` keeps."""
 
-    body: SizeOrZero | None = None
+    body: SizeOrZero | Literal["server"] | None = "server"
 
 
 @frozen(kw_only=True)

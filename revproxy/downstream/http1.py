@@ -12,68 +12,39 @@ Rules of this module:
 
 from __future__ import annotations
 
-import time
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-from wsgiref.handlers import format_date_time
 
-from twisted.logger import Logger
-
+from revproxy.downstream.pace import CHUNKED, PLAIN, TUNNEL, PacedWire
 from revproxy.exchange import DONE, Exchange
 from revproxy.fault import (
     CLIENT_BAD_REQUEST,
-    CLIENT_BODY_SLOW,
-    CLIENT_BODY_TIMEOUT,
     CLIENT_HEAD_TIMEOUT,
     CLIENT_HEAD_TOO_LARGE,
-    CLIENT_READS_SLOWLY,
     CLIENT_TARGET_TOO_LONG,
-    TUNNEL_IDLE,
+    STOPPED,
     Fault,
     ProtocolError,
 )
 from revproxy.http.h1 import ChunkedReader, chunk, find_flaw, last_chunk
-from revproxy.http.message import DATE, Arrival, Field, Headers, Request, Response
-from revproxy.wire import NEVER, PEER_FULL, QUEUED, Wire, ignore
+from revproxy.http.message import Arrival, Field, Headers, Request, RequestBlock, Response
+from revproxy.http.serialise import response_lines
+from revproxy.wire import NEVER, QUEUED, ignore
 
 if TYPE_CHECKING:
     from revproxy.engine import Engine
 
-_log = Logger()
-
 DRAIN = 256 * 1024  # bytes of an unwanted body that are read to keep the connection
 DRAIN_TIME = 5.0  # seconds that may take, and seconds a closing connection lingers
 PIPELINED = 64 * 1024  # bytes after the current request that are held unparsed
-
-# How what is written is framed.
-PLAIN, CHUNKED, TUNNEL = range(3)
-
-_status_lines: dict[tuple[int, bytes], bytes] = {}
-_date: tuple[int, bytes] = (0, b"")
+REPEATED = 2048  # bytes of a field section that is kept for the next request to repeat
 
 
-def date_line() -> bytes:
-    """The Date field line of now, made once a second (RFC 9110 6.6.1)."""
-    global _date
-    now = int(time.time())
-    if now != _date[0]:
-        _date = (now, b"Date: " + format_date_time(now).encode("ascii"))
-    return _date[1]
+_EMPTY_LINES = re.compile(rb"(?:\r\n)+")
 
 
-def status_line(response: Response) -> bytes:
-    """``HTTP/1.1 200 OK``, from a bounded table."""
-    key = (response.status, response.reason)
-    line = _status_lines.get(key)
-    if line is None:
-        line = b"HTTP/1.1 %d %b" % key
-        if len(_status_lines) >= 512:
-            _status_lines.clear()
-        _status_lines[key] = line
-    return line
-
-
-class ClientConnection(Wire):
+class ClientConnection(PacedWire):
     """A MessageStream over one client connection; one exchange at a time.
 
     :param engine: what all connections share.
@@ -81,49 +52,22 @@ class ClientConnection(Wire):
     """
 
     __slots__ = (
-        "_body_at",
-        "_broken",
-        "_buffer",
-        "_chunks",
-        "_close_after",
-        "_dropped",
-        "_left",
-        "_looping",
-        "_mode",
-        "_phase_at",
-        "_reading_body",
-        "_served",
-        "_stall_at",
-        "_stall_base",
-        "_window_at",
-        "_window_bytes",
-        "arrival",
-        "engine",
-        "exchange",
-    )
+        "_broken", "_buffer", "_chunks", "_close_after", "_dropped", "_last", "_left", "_looping", "_served", "arrival",
+    )  # fmt: skip
 
     def __init__(self, engine: Engine, arrival: Arrival) -> None:
-        super().__init__(engine.reactor)
-        self.engine = engine
+        super().__init__(engine)
         self.arrival = arrival
-        self.exchange: Exchange | None = None
         self.dataReceived: Any = self._read_head
         self._buffer = b""
-        self._mode = PLAIN
         self._chunks: ChunkedReader | None = None
         self._left = 0
-        self._reading_body = False
         self._close_after = False
         self._broken = False  # where the next request would begin is not known
         self._looping = False
         self._served = 0
         self._dropped = 0
-        self._phase_at = NEVER
-        self._body_at = 0.0
-        self._window_at = 0.0
-        self._window_bytes = 0
-        self._stall_at = NEVER
-        self._stall_base = 0
+        self._last: RequestBlock | None = None
 
     # -- the connection
 
@@ -144,6 +88,9 @@ class ClientConnection(Wire):
         # Go we take it for gone. Inside a tunnel the half-close is passed on.
         if self._mode == TUNNEL and self.exchange is not None:
             self.exchange.request_end()
+            if self.exchange is not None and self.exchange.state == DONE:
+                self.exchange = None
+                self.close()
         elif self.exchange is None and self.queued():
             self.close()  # it has its answer coming
         else:
@@ -155,6 +102,13 @@ class ClientConnection(Wire):
         if self.exchange is None and not self._buffer:
             self._finish_close()
 
+    def stopped(self) -> None:
+        """No more time: whatever goes on here ends now."""
+        self._broken = True
+        if self.exchange is not None:
+            self.exchange.fail(STOPPED)
+        self.cut()
+
     # -- reading requests
 
     def _read_head(self, data: bytes) -> bool:
@@ -164,8 +118,11 @@ class ClientConnection(Wire):
             fresh = False
         else:
             fresh = True
-            if data[:2] == b"\r\n":  # RFC 9112 2.2
-                data = data[2:]
+        if data[0] == 0x0D:  # empty lines before a request (RFC 9112 2.2)
+            empty = _EMPTY_LINES.match(data)
+            if empty is not None:
+                data = data[empty.end() :]
+                self._buffer = b""
                 if not data:
                     return False
         end = data.find(b"\r\n\r\n")
@@ -174,13 +131,14 @@ class ClientConnection(Wire):
             self._buffer = b""
             self._phase_at = NEVER
             try:
-                request = engine.parser.parse(data[:end])
+                request = engine.parser.parse(data[:end], self._last)
             except ProtocolError as e:
                 self._refuse(e.fault, e.detail, data)
                 return True
-            request.arrival = self.arrival
-            request.client = self.arrival.peer
-            if self.arrival.trusted:
+            arrival = request.arrival = self.arrival
+            request.client = arrival.peer
+            request.scheme = arrival.scheme
+            if arrival.trusted:
                 engine.resolve_client(request)
             self._begin(request, data[end + 4 :])
             return True
@@ -221,6 +179,10 @@ class ClientConnection(Wire):
         limit = engine.server.limits.requests_per_connection
         if not request.keep_alive or engine.stopping or (limit is not None and self._served >= limit):
             self._close_after = True
+        block = request.block
+        if block is not self._last:
+            assert block is not None
+            self._last = block if len(block.raw) <= REPEATED else None
         exchange = self.exchange = Exchange(engine, self, request)
         length = request.length
         if length == 0:
@@ -235,8 +197,9 @@ class ClientConnection(Wire):
                 try:
                     body = reader.feed(rest)
                 except ProtocolError as e:
-                    exchange.client_gone(e.fault, e.detail)
-                    self._refuse(e.fault, e.detail, request.raw_target)
+                    self._broken = True
+                    self.dataReceived = ignore
+                    exchange.fail(e.fault, e.detail)
                     return
                 if reader.done:
                     self._buffer = reader.rest
@@ -342,7 +305,7 @@ class ClientConnection(Wire):
         if self._pausing & QUEUED:
             self.resume_reading(QUEUED)
         if self._registered and self.queued():
-            self._stalled(True)
+            self._measure_reading()
         if self._broken:
             self._linger()
         elif self._reading_body:
@@ -364,9 +327,10 @@ class ClientConnection(Wire):
                             break
                     self._looping = False
             else:
-                timeout = self.engine.server.timeouts.keep_alive
-                self._phase_at = self.clock.seconds() + timeout
-                self.set_deadline(timeout)
+                timeout = self.engine.keep_alive
+                at = self._phase_at = self.deadline = self.clock.seconds() + timeout
+                if at < self._due:
+                    self.set_deadline(timeout)
 
     def _finish_close(self) -> None:
         if self._buffer:
@@ -384,7 +348,7 @@ class ClientConnection(Wire):
         self._chunks = None
         self.dataReceived = self._discard
         self._dropped = 0
-        self._pausing and self.resume_reading(self._pausing)
+        self.resume_reading(self._pausing)
         self._set_phase(DRAIN_TIME)
         self.half_close()
 
@@ -401,48 +365,43 @@ class ClientConnection(Wire):
             return
         request = exchange.request
         status = response.status
-        lines = [status_line(response)]
-        lines += [f[2] for f in response.headers.fields]
+        head = response_lines(response)
         if status < 200:
-            self._interim(request, response, lines, first)
+            self._interim(request, response, head, first)
             return
-        if not response.kinds & DATE and b"date" not in response.headers:
-            lines.append(date_line())
         self._mode = PLAIN
         if self._reading_body and request.expects_continue and not exchange.received:
             self._close_after = True  # whether its body follows can't be known (RFC 9110 10.1.1)
         if response.length is None and request.method != b"HEAD" and status != 204 and status != 304:
             if ended:
-                lines.append(b"Content-Length: %d" % len(first))
+                head += b"Content-Length: %d\r\n" % len(first)
             elif request.version == 10:
                 self._close_after = True
             else:
                 self._mode = CHUNKED
-                lines.append(b"Transfer-Encoding: chunked")
+                head += b"Transfer-Encoding: chunked\r\n"
+                if first:
+                    first = chunk(first)
         if self._close_after or self._broken:
-            lines.append(b"Connection: close")
+            head += b"Connection: close\r\n"
         elif request.version == 10:
-            lines.append(b"Connection: keep-alive")
-        lines.append(b"")
-        if first and self._mode == CHUNKED:
-            first = chunk(first)
-        lines.append(first)
-        self.send(b"\r\n".join(lines))
+            head += b"Connection: keep-alive\r\n"
+        self.send(b"%b\r\n%b" % (head, first))
         if ended:
             self._over()
 
-    def _interim(self, request: Request, response: Response, lines: list[bytes], first: bytes) -> None:
+    def _interim(self, request: Request, response: Response, head: bytes, first: bytes) -> None:
         if request.version == 10:
             return
         if response.status == 101:
             self._mode = TUNNEL
             self._close_after = True
             self.dataReceived = self._tunnel
-            lines.append(b"Connection: Upgrade")
+            head += b"Connection: Upgrade\r\n"
         elif response.status == 100 and self._reading_body:
             request.expects_continue = False
             self._restart_body_clock()
-        self.send(b"\r\n".join([*lines, b"", first]))
+        self.send(b"%b\r\n%b" % (head, first))
         if response.status == 101:
             self._body_at = self.clock.seconds()
             self.set_deadline(self.engine.server.timeouts.tunnel)
@@ -476,99 +435,9 @@ class ClientConnection(Wire):
         self.dataReceived = ignore
         self.cut()
 
-    def resume_reading(self, why: int) -> None:
-        super().resume_reading(why)
-        if self._reading_body and not self._pausing:
-            self._restart_body_clock()
-
-    # -- backpressure: the client does not take what we have
-
-    def full(self) -> None:
-        exchange = self.exchange
-        if exchange is None or exchange.sink is None:
-            return
-        route = exchange.route
-        if route is not None and route.buffer_response and 0 < self.queued() < route.buffer_response:
-            return
-        self._stalled(True)
-        exchange.sink.pause_reading(PEER_FULL)
-
-    def drained(self) -> None:
-        self._stall_at = NEVER
-        exchange = self.exchange
-        if exchange is not None and exchange.sink is not None:
-            exchange.sink.resume_reading(PEER_FULL)
-
-    def _stalled(self, now: bool) -> None:
-        if self._stall_at == NEVER:
-            self._stall_at = self.clock.seconds()
-            self._stall_base = self.bytes_out - self.unsent()
-            rate = self._minimum_rate()
-            if rate is not None:
-                self.set_deadline(min(rate[1], max(0.0, self.deadline - self._stall_at)))
-
     # -- time
 
-    def _set_phase(self, seconds: float) -> None:
-        self._phase_at = self.clock.seconds() + seconds
-        self.set_deadline(seconds)
-
-    def _minimum_rate(self) -> tuple[float, float] | None:
-        exchange = self.exchange
-        if exchange is not None and exchange.route is not None:
-            return exchange.route.minimum_rate
-        rate = self.engine.server.minimum_rate
-        return None if rate is None else (rate.rate, rate.over)
-
-    def _restart_body_clock(self) -> None:
-        self._body_at = self._window_at = self.clock.seconds()
-        self._window_bytes = 0
-        rate = self._minimum_rate()
-        timeout = self.engine.server.timeouts.body
-        self.set_deadline(timeout if rate is None else min(timeout, rate[1]))
-
-    def expired(self) -> None:
-        now = self.clock.seconds()
-        if now >= self._phase_at:
-            self._phase_expired()
-            return
-        due = self._phase_at
-        exchange = self.exchange
-        if self._mode == TUNNEL:
-            due = self._body_at + self.engine.server.timeouts.tunnel
-            if now >= due:
-                self._give_up(TUNNEL_IDLE)
-                return
-        rate = self._minimum_rate()
-        waits = exchange is not None and exchange.request.expects_continue and not exchange.received
-        if self._reading_body and not self._pausing and not waits:
-            gap = self._body_at + self.engine.server.timeouts.body
-            if now >= gap:
-                self._give_up(CLIENT_BODY_TIMEOUT)
-                return
-            due = min(due, gap)
-            if rate is not None:
-                if now >= self._window_at + rate[1]:
-                    if self._window_bytes < rate[0] * (now - self._window_at):
-                        self._give_up(CLIENT_BODY_SLOW)
-                        return
-                    self._window_at = now
-                    self._window_bytes = 0
-                due = min(due, self._window_at + rate[1])
-        if self._stall_at != NEVER and rate is not None:
-            if now >= self._stall_at + rate[1]:
-                taken = self.bytes_out - self.unsent()
-                if taken - self._stall_base < rate[0] * (now - self._stall_at):
-                    self._give_up(CLIENT_READS_SLOWLY)
-                    return
-                self._stall_at = now
-                self._stall_base = taken
-            due = min(due, self._stall_at + rate[1])
-        if due != NEVER:
-            self.set_deadline(due - now)
-
-    def _phase_expired(self) -> None:
-        self._phase_at = NEVER
+    def phase_expired(self) -> None:
         if self.dataReceived == self._read_head:
             if self._buffer:
                 self._refuse(CLIENT_HEAD_TIMEOUT, "the head took too long", self._buffer)
@@ -581,12 +450,10 @@ class ClientConnection(Wire):
         else:
             self.cut()
 
-    def _give_up(self, fault: Fault) -> None:
-        """The client is too slow."""
+    def give_up(self, fault: Fault) -> None:
         exchange = self.exchange
         if exchange is None:
             self.cut()
             return
         self._broken = True
-        self._close_after = True
         exchange.fail(fault)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.protocol import Protocol
 
@@ -25,9 +25,9 @@ class Refusal(Protocol):
         self.engine.refused(self.fault, self.peer)
         kind, body = error_page(self.fault.status, None, b"-")
         head = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: %b\r\nContent-Length: %d\r\n" % (kind, len(body))
-        assert self.transport is not None
-        self.transport.write(head + b"Retry-After: 1\r\nConnection: close\r\n\r\n" + body)
-        self.transport.loseConnection()
+        transport: Any = self.transport
+        transport.write(head + b"Retry-After: 1\r\nConnection: close\r\n\r\n" + body)
+        transport.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
         """Not listened to."""

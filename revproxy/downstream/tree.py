@@ -127,11 +127,11 @@ class VirtualHosts(Branch):
         :param host: ``"example.com"``, ``"*.example.com"`` for every name below it, or ``"*"`` for any.
         :raises ValueError: for what is no host or no resource.
         """
-        name = host.encode("ascii", "replace").lower().rstrip(b".")
-        if name == b"*":
+        if host == "*":
             self._add(resource, None, None, 0)
             return
-        if not name.removeprefix(b"*.").strip(b".") or split_host(name.removeprefix(b"*.")) is None or (b":" in name and not name.endswith(b"]")):
+        name = host.encode("ascii", "replace").lower().rstrip(b".")
+        if split_host(name.removeprefix(b"*.")) is None or (b":" in name and not name.endswith(b"]")):
             raise ValueError(f"host: {host!r} is no host name; a port does not belong to it")
         self._add(resource, name, None, 0)
 

@@ -8,16 +8,18 @@ from attrs import evolve
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
-from revproxy.exchange import ASKING, DONE, Exchange
-from revproxy.fault import BACKEND_NONE, BACKEND_RESET, Fault
-from revproxy.http.forwarding import request_head, response_fields
-from revproxy.http.message import MAPPED, Response
+from revproxy.exchange import ASKING, DONE, TUNNEL, Exchange
+from revproxy.fault import BACKEND_NONE, BACKEND_TOTAL_TIMEOUT, Fault
+from revproxy.http.forwarding import request_head, request_section, response_fields
+from revproxy.http.message import EXPECT, MAPPED, UPGRADE, Response
 from revproxy.upstream.backend import Backend, Upstream
 from revproxy.upstream.http1 import BackendConnection
 from revproxy.upstream.retry import IDEMPOTENT, may_retry
 from revproxy.wire import NO_PEER
 
 _log = Logger()
+
+_VARYING = EXPECT | UPGRADE  # kinds whose serialised form depends on more than the fields
 
 
 class Forward:
@@ -28,21 +30,43 @@ class Forward:
     :param forwarded: whether backends get Forwarded (RFC 7239) too.
     """
 
-    __slots__ = ("_forwarded", "_hide", "_host", "upstream")
+    __slots__ = ("_forwarded", "_hide", "_host", "_memo", "upstream")
 
     def __init__(self, upstream: Upstream, hide: frozenset[bytes] = frozenset(), forwarded: bool = False) -> None:
         self.upstream = upstream
         self._hide = hide
         self._host = upstream.host
         self._forwarded = forwarded
+        self._memo = upstream.host != b""
 
     def start(self, exchange: Exchange) -> None:
         """4: a backend for the exchange, and a connection to it."""
-        assert exchange.route is not None
-        if exchange.route.backend_request:
-            exchange.run(exchange.route.backend_request, 0, lambda: self._try(exchange, (), False))
+        upstream = self.upstream
+        if upstream.timeouts.total is not None:
+            self._limit_total(exchange, upstream.timeouts.total)
+        backend = upstream.balancer.pick(upstream.backends, exchange)
+        if backend is None:
+            exchange.fail(BACKEND_NONE)
+            return
+        exchange.backend = backend
+        route = exchange.route
+        if route is not None and route.backend_request:
+            exchange.run(route.backend_request, 0, lambda: self._use(exchange, backend, (), False))
         else:
-            self._try(exchange, (), False)
+            self._use(exchange, backend, (), False)
+
+    def _limit_total(self, exchange: Exchange, seconds: float) -> None:
+        def late() -> None:
+            if exchange.state < TUNNEL:
+                exchange.fail(BACKEND_TOTAL_TIMEOUT, f"not done within {seconds:g} s")
+
+        timer = exchange.engine.reactor.callLater(seconds, late)
+
+        def finished(exchange: Exchange) -> None:
+            if timer.active():
+                timer.cancel()
+
+        exchange.on_finished = finished
 
     def _try(self, exchange: Exchange, tried: tuple[Backend, ...], fresh: bool) -> None:
         upstream = self.upstream
@@ -51,6 +75,9 @@ class Forward:
             exchange.fail(BACKEND_NONE)
             return
         exchange.backend = backend
+        self._use(exchange, backend, tried, fresh)
+
+    def _use(self, exchange: Exchange, backend: Backend, tried: tuple[Backend, ...], fresh: bool) -> None:
         exchange.tries += 1
         pool = backend.pool
         connection = None
@@ -128,12 +155,21 @@ class Forward:
     def request_head(self, exchange: Exchange) -> bytes:
         """5: the head that the backend gets."""
         request = exchange.request
-        if request.upgrade is not None and not self._may_switch(exchange):
-            request.upgrade = None
-        host = self._host
-        if host == b"":
-            host = exchange.backend.authority
-        return request_head(request, exchange.request_id, host, self._forwarded)
+        if request.upgrade is not None and (request.length != 0 or not self._may_switch(exchange)):
+            request.upgrade = None  # with a body to come, there is no telling where the tunnel begins
+        block = request.block
+        if block is not None and block.fields is request.headers.fields and self._memo:
+            if block.sender is self:
+                section = block.sent
+            else:
+                section = request_section(request, self._host, self._forwarded)
+                if not request.kinds & _VARYING:
+                    block.sender = self
+                    block.sent = section
+        else:
+            host = self._host
+            section = request_section(request, exchange.backend.authority if host == b"" else host, self._forwarded)
+        return request_head(request, section, exchange.request_id)
 
     def clean_response(self, exchange: Exchange, response: Response) -> None:
         """7: what of the backend's fields the client gets."""

@@ -55,12 +55,13 @@ def _parts(written: model.Redirect) -> Callable[[Exchange], bytes]:
 
     def location(exchange: Exchange) -> bytes:
         request = exchange.request
-        new_scheme = scheme or request.arrival.scheme
+        new_scheme = scheme or request.scheme
         if host is not None:
             authority = host
         elif scheme is not None or port is not None:
             # another scheme is at another port: the one of the request says nothing about it
-            authority = request.host or request.arrival.local.encode("ascii")
+            local = request.arrival.local
+            authority = request.host or (local.rpartition(":")[0] or local).encode("ascii")
         else:
             authority = request.authority
         if port is not None and port != {b"http": 80, b"https": 443}[new_scheme]:

@@ -134,28 +134,24 @@ def given_request_id(request: Request) -> bytes | None:
 # -- requests
 
 
-def request_head(request: Request, request_id: bytes, host: bytes | None = None, forwarded: bool = False) -> bytes:
+def request_head(request: Request, section: bytes, request_id: bytes) -> bytes:
     """The whole head that a backend gets, ready to be written.
+
+    :param section: what :func:`request_section` gives for the request.
+    :param request_id: the value of X-Request-ID (see :func:`given_request_id`).
+    """
+    path = request.path if request.query is None else b"%b?%b" % (request.path, request.query)
+    return b"%b %b HTTP/1.1\r\n%bX-Request-ID: %b\r\n\r\n" % (request.method, path, section, request_id)
+
+
+def request_section(request: Request, host: bytes | None = None, forwarded: bool = False) -> bytes:
+    """The field lines that a backend gets, each with its CRLF, but for X-Request-ID.
 
     The caller has decided before: ``request.upgrade`` is ``None`` unless the route lets it switch,
     and ``request.length`` is the length of the body that will follow.
 
-    :param request_id: the value of X-Request-ID (see :func:`given_request_id`).
     :param host: the value of Host; ``None`` preserves the client's.
     :param forwarded: whether Forwarded (RFC 7239) is written too.
-    """
-    path = request.path if request.query is None else b"%b?%b" % (request.path, request.query)
-    lines = request_lines(request, request_id, host, forwarded)
-    return b"%b %b HTTP/1.1\r\n%b\r\n" % (request.method, path, b"\r\n".join(lines))
-
-
-def request_lines(
-    request: Request, request_id: bytes, host: bytes | None = None, forwarded: bool = False
-) -> list[bytes]:
-    """The field lines of :func:`request_head`, without CRLF but for the last item.
-
-    The last item is a block of lines that each end in CRLF, or empty: joining all by CRLF gives
-    the field section.
     """
     arrival = request.arrival
     kinds = request.kinds
@@ -163,13 +159,13 @@ def request_lines(
     if rare == CONNECTION and not _named(request.headers):  # most say no more than keep-alive
         rare = 0
     if rare or not (kinds & HOST and request.authority) or host is not None or arrival.trusted or forwarded:
-        return _rare_lines(request, request_id, host, forwarded)
+        return _rare_section(request, host, forwarded)
     lines = [f[2] for f in request.headers.fields if not f[3] & _STRANGER]
     length = request.length
     if length != 0 or kinds & LENGTH:
         lines.append(_framing(length))
-    lines += (b"X-Forwarded-Host: " + request.authority, b"X-Request-ID: " + request_id, arrival.forwarded)
-    return lines
+    lines += (b"X-Forwarded-Host: " + request.authority, arrival.forwarded)
+    return b"\r\n".join(lines)
 
 
 def _framing(length: int | None) -> bytes:
@@ -187,7 +183,7 @@ def _named(headers: Headers) -> frozenset[bytes]:
     return frozenset(named - _KEPT) if named else frozenset()
 
 
-def _rare_lines(request: Request, request_id: bytes, host: bytes | None, forwarded: bool) -> list[bytes]:
+def _rare_section(request: Request, host: bytes | None, forwarded: bool) -> bytes:
     arrival = request.arrival
     kinds = request.kinds
     headers = request.headers
@@ -224,8 +220,8 @@ def _rare_lines(request: Request, request_id: bytes, host: bytes | None, forward
         options.append(b"TE")
     if options:
         lines.append(b"Connection: " + b", ".join(options))
-    lines += (b"X-Request-ID: " + request_id, block)
-    return lines
+    lines.append(block)
+    return b"\r\n".join(lines)
 
 
 def _continued(fields: list[Field], request: Request, forwarded: bool) -> list[bytes]:
@@ -284,12 +280,3 @@ def response_fields(
         if kinds & UPGRADE and status == 101:
             fields += [f for f in response.headers.fields if f[3] & UPGRADE]
     return fields
-
-
-def response_lines(
-    response: Response, hide: frozenset[bytes], request: Request | None = None, names: Names | None = None
-) -> list[bytes]:
-    """The lines, without CRLF, of :func:`response_fields`."""
-    if response.kinds & (CONNECTION | MAPPED | UPGRADE) or response.status < 200 or response.status == 204:
-        return [f[2] for f in response_fields(response, hide, request, names)]
-    return [f[2] for f in response.headers.fields if not f[3] & HOP and f[0] not in hide]

@@ -86,9 +86,7 @@ _KINDS: dict[bytes, int] = {
 
 
 #: FORWARDED fields that the proxy writes itself: nobody else's reach a backend beside them.
-OWN = frozenset(
-    b"forwarded x-forwarded-for x-forwarded-proto x-forwarded-host x-forwarded-port x-request-id".split()
-)
+OWN = frozenset(b"forwarded x-forwarded-for x-forwarded-proto x-forwarded-host x-forwarded-port x-request-id".split())
 
 
 def kind_of(name: bytes) -> int:
@@ -129,7 +127,11 @@ def field(name: bytes, value: bytes) -> Field:
 
 
 class Headers:
-    """Header fields in their order; look-ups ignore case (RFC 9110 5.1)."""
+    """Header fields in their order; look-ups ignore case (RFC 9110 5.1).
+
+    ``fields`` is never changed in place, only replaced: messages share lists, and a list that is
+    still the same says that nothing was changed.
+    """
 
     __slots__ = ("fields",)
 
@@ -168,13 +170,13 @@ class Headers:
         for at, f in enumerate(self.fields):
             if f[0] == new[0]:
                 rest = [g for g in self.fields[at + 1 :] if g[0] != new[0]]
-                self.fields[at:] = [new, *rest]
+                self.fields = [*self.fields[:at], new, *rest]
                 return
-        self.fields.append(new)
+        self.fields = [*self.fields, new]
 
     def add(self, name: bytes, value: bytes) -> None:
         """Append a field. :raises ValueError: as :func:`field` does."""
-        self.fields.append(field(name, value))
+        self.fields = [*self.fields, field(name, value)]
 
     def remove(self, name: bytes) -> None:
         """Remove every field of this name; no error when there is none."""
@@ -222,7 +224,57 @@ class Arrival:
     local: str = ""
 
 
-_NOWHERE = Arrival()
+#: Of a request that came by no connection.
+NOWHERE = Arrival()
+
+
+class RequestBlock:
+    """The field section of a request, parsed: what the next request of a connection most likely repeats.
+
+    :ivar raw: its bytes, without the final CRLF. :ivar version: 10 or 11.
+    :ivar sender: who serialised it for a backend last. :ivar sent: and what that gave.
+    """
+
+    __slots__ = (
+        "authority", "expects_continue", "fields", "host", "keep_alive", "kinds", "length", "raw", "sender", "sent",
+        "upgrade", "version",
+    )  # fmt: skip
+
+    def __init__(self, raw: bytes, fields: list[Field], kinds: int, version: int) -> None:
+        self.raw = raw
+        self.fields = fields
+        self.kinds = kinds
+        self.version = version
+        self.authority = b""
+        self.host = b""
+        self.length: int | None = 0
+        self.keep_alive = version == 11
+        self.expects_continue = False
+        self.upgrade: bytes | None = None
+        self.sender: object = None
+        self.sent = b""
+
+
+class ResponseBlock:
+    """A response head, parsed and cleaned: what a backend's next response may repeat.
+
+    :ivar size: bytes of the body, for any method but HEAD. :ivar keep: the backend keeps the connection.
+    :ivar cleaner: who took out what clients don't get; ``fields`` is what was left.
+    :ivar wire: the head as clients get it, but for Connection and the final CRLF; made on first use.
+    """
+
+    __slots__ = ("cleaner", "fields", "keep", "kinds", "length", "reason", "size", "status", "wire")
+
+    def __init__(self, response: Response, size: int, keep: bool, cleaner: object) -> None:
+        self.status = response.status
+        self.reason = response.reason
+        self.kinds = response.kinds
+        self.length = response.length
+        self.fields = response.headers.fields
+        self.size = size
+        self.keep = keep
+        self.cleaner = cleaner
+        self.wire = b""
 
 
 class Request:
@@ -243,11 +295,14 @@ class Request:
     :ivar upgrade: the protocol it asks to switch to, lower case, or ``None``.
     :ivar arrival: the connection it came by.
     :ivar client: the client's address: the peer, or what a trusted proxy said.
+    :ivar scheme: ``b"http"`` or ``b"https"``: the connection's, or what a trusted proxy said.
+    :ivar block: the parsed field section, for the connection to recognise when it is repeated.
     """
 
     __slots__ = (
         "arrival",
         "authority",
+        "block",
         "client",
         "expects_continue",
         "headers",
@@ -259,6 +314,7 @@ class Request:
         "path",
         "query",
         "raw_target",
+        "scheme",
         "upgrade",
         "version",
     )
@@ -294,8 +350,10 @@ class Request:
         self.keep_alive = keep_alive
         self.expects_continue = expects_continue
         self.upgrade = upgrade
-        self.arrival: Arrival = _NOWHERE if arrival is None else arrival
+        self.arrival: Arrival = NOWHERE if arrival is None else arrival
         self.client: str = self.arrival.peer
+        self.scheme: bytes = self.arrival.scheme
+        self.block: RequestBlock | None = None
 
     @property
     def target(self) -> bytes:
@@ -311,9 +369,10 @@ class Response:
 
     :ivar length: bytes of the body as declared, ``None`` when not declared.
     :ivar kinds: all bits of the fields' kinds together.
+    :ivar block: where it was remembered, or ``None``.
     """
 
-    __slots__ = ("headers", "kinds", "length", "reason", "status")
+    __slots__ = ("block", "headers", "kinds", "length", "reason", "status")
 
     def __init__(
         self,
@@ -329,6 +388,7 @@ class Response:
         self.reason = reason
         self.length = length
         self.kinds = kinds
+        self.block: ResponseBlock | None = None
 
     def __repr__(self) -> str:
         return f"<Response {self.status} length={self.length} {self.headers!r}>"

@@ -78,7 +78,8 @@ def policy(written: Middleware, reactor: Any) -> Callable[[Exchange], Any]:
             if is_open:
                 return None
             raise ProtocolError(HOOK_FAILED, f"{name}: {type(e).__name__}") from e
-        waiting = result if isinstance(result, Deferred) else ensureDeferred(result)
+        awaitable: Any = result
+        waiting: Deferred[Any] = result if isinstance(result, Deferred) else ensureDeferred(awaitable)
         return _bounded(exchange, waiting)
 
     def _bounded(exchange: Exchange, waiting: Deferred[Any]) -> Deferred[Any]:

@@ -267,6 +267,7 @@ class _Caller:
         if first:
             answer.data(first)
         if ended:
+            self._stop_producing()
             answer.complete()
         elif exchange.sink is not None:
             exchange.sink.pause_reading(PEER_FULL)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.protocol import Factory
 
 from revproxy.config import model
@@ -23,7 +23,13 @@ from revproxy.fault import (
     BACKEND_QUEUE_TIMEOUT,
     ProtocolError,
 )
+from revproxy.http.fields import SECRET
+from revproxy.http.message import MAPPED, Response, ResponseBlock
 from revproxy.upstream.http1 import BackendConnection
+
+_HEAD = 1024  # bytes of the longest response head that is remembered
+_HEADS = 256  # and how many are
+_SEEN = 2048  # marks of heads that came once
 
 
 class _Connector(Factory):
@@ -46,12 +52,11 @@ class Pool:
     """
 
     __slots__ = (
-        "_connector", "_waiting", "closed", "closes_idle", "endpoint", "idle", "open", "reactor", "settings", "timeouts",
+        "_connector", "_seen", "_waiting", "closed", "closes_idle", "endpoint", "heads", "idle", "open", "reactor",
+        "settings", "timeouts",
     )  # fmt: skip
 
-    def __init__(
-        self, endpoint: Any, reactor: Any, settings: model.Pool, timeouts: model.UpstreamTimeouts
-    ) -> None:
+    def __init__(self, endpoint: Any, reactor: Any, settings: model.Pool, timeouts: model.UpstreamTimeouts) -> None:
         self.endpoint = endpoint
         self.reactor = reactor
         self.settings = settings
@@ -62,6 +67,8 @@ class Pool:
         self.closes_idle = False
         self._waiting: deque[Deferred[BackendConnection]] = deque()
         self._connector = _Connector(self)
+        self.heads: dict[bytes, ResponseBlock] = {}
+        self._seen: set[int] = set()
 
     def take(self) -> BackendConnection | None:
         """An idle connection, the one used last, or ``None``."""
@@ -84,6 +91,20 @@ class Pool:
             return
         self.idle.append(connection)
         connection.rest(settings.idle_time)
+
+    def remember(self, head: bytes, response: Response, size: int, keep: bool, cleaner: object) -> None:
+        """Keep a response head that comes for the second time, bounded, and none with cookies or credentials."""
+        if len(head) > _HEAD or response.kinds & MAPPED:
+            return
+        mark = hash(head)
+        if mark not in self._seen:
+            if len(self._seen) >= _SEEN:
+                self._seen.clear()
+            self._seen.add(mark)
+        elif not any(f[0] in SECRET for f in response.headers.fields):
+            if len(self.heads) >= _HEADS:
+                self.heads.clear()
+            self.heads[head] = ResponseBlock(response, size, keep, cleaner)
 
     def connect(self) -> Deferred[BackendConnection]:
         """A fresh connection, or, at the cap, the next that is free.
@@ -124,8 +145,6 @@ class Pool:
         return dialling
 
     def _queue(self) -> Deferred[BackendConnection]:
-        from twisted.internet.defer import fail
-
         if len(self._waiting) >= self.settings.queue:
             return fail(ProtocolError(BACKEND_QUEUE_FULL, f"{len(self._waiting)} requests wait already"))
         seconds = self.settings.queue_time
