@@ -151,7 +151,8 @@ def _routes(target: Target, server: model.Server, reactor: Any) -> tuple[RouteTa
     else:
         if not isinstance(target, model.Upstream):
             addresses: Any = [target] if isinstance(target, str) else target
-            if not isinstance(addresses, Sequence) or not addresses or not all(isinstance(address, str) for address in addresses):
+            listed = isinstance(addresses, Sequence) and all(isinstance(address, str) for address in addresses)
+            if not listed or not addresses:
                 raise ValueError(f"no backend address, no upstream and no configuration: {target!r}")
             target = model.Upstream(backends=tuple(model.Backend(endpoint=address) for address in addresses))
         upstream = Upstream.of("resource", target, reactor)

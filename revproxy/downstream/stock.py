@@ -41,6 +41,7 @@ def _read_again(engine: Engine, request: Any) -> Request:
         # the stock Site has looked for the resource by the whole URL
         raise ProtocolError(CLIENT_BAD_REQUEST, "absolute target")
     read.expects_continue = False  # answered by the stock channel
+    read.block = None  # no connection of ours will see it repeated
     if version == b"HTTP/2":
         read.version = 20
     return read
@@ -99,6 +100,7 @@ class RequestStream:
             refused = e
         read.arrival = _arrival(engine, request)
         read.client = read.arrival.peer
+        read.scheme = read.arrival.scheme
         exchange = self.exchange = Exchange(engine, self, read)
         if refused is not None:
             exchange.fail(refused.fault, refused.detail)

@@ -29,5 +29,3 @@ class ErrorPage(Resource):
         request.setHeader(b"content-type", kind)
         request.setHeader(b"cache-control", b"no-store")
         return body
-
-

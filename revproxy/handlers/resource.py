@@ -23,7 +23,6 @@ from twisted.web.resource import IResource, getChildForRequest
 
 from revproxy.exchange import ASKED, DONE
 from revproxy.fault import CLIENT_BAD_REQUEST, CLIENT_BODY_TOO_LARGE, HANDLER_FAILED, Fault
-from revproxy.http.mapping import public_origin
 from revproxy.http.message import HOP, LENGTH, Field, Headers, Response
 from revproxy.wire import HOOK
 
@@ -357,7 +356,7 @@ class ResourceStream:
         return _address(arrival.local.rpartition(":")[0].strip("[]"), arrival.port)
 
     def isSecure(self) -> bool:
-        return public_origin(self.exchange.request)[0] == b"https"
+        return self.exchange.request.scheme == b"https"
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         """Part of ITCPTransport: always so."""

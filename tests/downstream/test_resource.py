@@ -54,9 +54,7 @@ def test_the_mount_point_is_stripped(target: str, forwarded: bytes) -> None:
     assert first_line(stock.backend.received()) == b"GET " + forwarded + b" HTTP/1.1"
 
 
-@pytest.mark.parametrize(
-    ("target", "forwarded"), [("/api", b"/base"), ("/api/", b"/base/"), ("/api/x", b"/base/x")]
-)
+@pytest.mark.parametrize(("target", "forwarded"), [("/api", b"/base"), ("/api/", b"/base/"), ("/api/x", b"/base/x")])
 def test_a_path_takes_its_place(target: str, forwarded: bytes) -> None:
     stock = Stock(path="/base/")
     stock.client.get(target)

@@ -18,13 +18,14 @@ from revproxy.downstream.tree import PathTree, VirtualHosts
 from revproxy.handlers.resource import ResourceStream
 from tests.downstream.test_tree import Show
 from tests.memory import Client, FakeBackend, make_upstream
+from tests.test_accesslog import Reactor
 
 
 class Front:
     """A tree with one backend, in our Site or in a stock one."""
 
     def __init__(self, kind: str = "ours") -> None:
-        self.clock = Clock()
+        self.clock: Any = Clock()
         self.backend = FakeBackend()
         self.upstream = make_upstream(self.clock, self.backend)
         self.proxied: Any = ReverseProxyResource(self.upstream, reactor=self.clock)
@@ -291,12 +292,14 @@ def test_a_tree_that_leads_to_itself_ends(front: Front) -> None:
 
 def test_the_access_log(front: Front, tmp_path: Path) -> None:
     path = tmp_path / "access.log"
-    site: Any = ReverseProxySite(front.proxied, reactor=front.clock, logPath=str(path))
+    reactor = Reactor()
+    front.clock = reactor
+    site: Any = ReverseProxySite(front.proxied, reactor=reactor, logPath=str(path))
     site.doStart()
-    client = Client(site, front.clock)
+    client = Client(site, reactor)
     assert seen(front, client, "/x") == "backend /x"
     site.doStop()
-    front.clock.advance(5)
+    reactor.serve()  # the writer's word that it has ended
     assert b'"GET /x HTTP/1.1" 200' in path.read_bytes()
 
 

@@ -479,5 +479,3 @@ def test_head_of_a_file(folder: Path) -> None:
     answer = files(folder).get("/a.txt", method="HEAD")
     assert b"Content-Length: 10\r\n" in answer
     assert answer.endswith(b"\r\n\r\n")
-
-
