@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from klein import Klein
+from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.task import Clock
 from twisted.web.resource import Resource
 from twisted.web.server import Site
+from zope.interface import directlyProvides
 
 from revproxy.config import model
 from revproxy.downstream.resource import ReverseProxyResource
@@ -17,7 +19,7 @@ from revproxy.downstream.site import ReverseProxySite
 from revproxy.downstream.tree import PathTree, VirtualHosts
 from revproxy.handlers.resource import ResourceStream
 from tests.downstream.test_tree import Show
-from tests.memory import Client, FakeBackend, make_upstream
+from tests.memory import CLIENT, Client, FakeBackend, Transport, make_upstream
 from tests.test_accesslog import Reactor
 
 
@@ -325,3 +327,13 @@ def test_an_idle_connection_ends_when_the_site_says(front: Front) -> None:
 
 def test_only_http1_is_negotiated(front: Front) -> None:
     assert ReverseProxySite(front.proxied, reactor=front.clock).acceptableProtocols() == [b"http/1.1"]
+
+
+def test_the_scheme_is_the_transports(front: Front) -> None:
+    site: Any = ReverseProxySite(front.proxied, reactor=front.clock)
+    client = Client.__new__(Client)
+    client.clock, client.transport, client.protocol = front.clock, Transport(), site.buildProtocol(CLIENT)
+    directlyProvides(client.transport, ISSLTransport)
+    client.protocol.makeConnection(client.transport)
+    client.get("/")
+    assert b"X-Forwarded-Proto: https\r\n" in front.backend.received()
