@@ -219,14 +219,21 @@ class Exchange:
 
     # -- 1 to 4: from the client's head to the handler
 
-    def start(self, first: bytes = b"", ended: bool = True) -> None:
-        """Take the request on its way, with what is there of its body."""
+    def start(self, first: bytes = b"", ended: bool = True, table: Any = None) -> None:
+        """Take the request on its way, with what is there of its body.
+
+        :param table: what has ``match``; the engine's unless another is given.
+        """
         if first:
             self.held = [first]
             self.held_size = self.received = len(first)
         if ended:
             self.state = ASKED
-        route = self.route = self.engine.table.match(self.request)  # 2
+        self.take((self.engine.table if table is None else table).match(self.request))  # 2
+
+    def take(self, route: Route | None) -> None:
+        """Go the way of ``route``: its limits, its hooks, its handler. A handler may send it on to another."""
+        self.route = route
         if route is None:
             self.fail(NO_ROUTE)
         elif route.max_body is not None and (self.request.length or self.received) > route.max_body:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 from twisted.internet.endpoints import clientFromString
@@ -12,6 +12,9 @@ from revproxy.config.endpoints import backend_authority, client_endpoint
 from revproxy.http.mapping import Names
 from revproxy.upstream.balance import RoundRobin
 from revproxy.upstream.pool import Pool
+
+if TYPE_CHECKING:
+    from revproxy.upstream.agent import UpstreamAgent
 
 
 @define(eq=False)
@@ -47,6 +50,7 @@ class Upstream:
     timeouts: model.UpstreamTimeouts
     host: bytes | None = None
     single: Backend | None = field(init=False, default=None)
+    _agent: UpstreamAgent | None = field(init=False, default=None)
 
     @classmethod
     def of(cls, name: str, written: model.Upstream, reactor: Any) -> Upstream:
@@ -68,6 +72,15 @@ class Upstream:
         if len(backends) == 1:
             upstream.single = backends[0]
         return upstream
+
+    @property
+    def agent(self) -> UpstreamAgent:
+        """This upstream as an ``IAgent``: ``treq.client.HTTPClient(upstream.agent)``."""
+        if self._agent is None:
+            from revproxy.upstream.agent import UpstreamAgent  # twisted.web: only where it is used
+
+            self._agent = UpstreamAgent(self, self.backends[0].pool.reactor)
+        return self._agent
 
     def close(self) -> None:
         """Close idle connections; busy ones end with their exchange."""
