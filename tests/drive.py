@@ -74,7 +74,7 @@ class Echo(Protocol):
         if b"upgrade" in fields:
             self.upgraded = True
             self.transport.write(
-                b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+                b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: %b\r\nConnection: Upgrade\r\n\r\n" % fields[b"upgrade"]
             )
             return
         body = self.address.encode() + b"\n" + head + b"\n\n" + rest
