@@ -119,7 +119,7 @@ def _handler(config: model.Config, written: model.Route, forwards: Mapping[str, 
     resource = written.resource
     if isinstance(resource, str):
         resource = load_object(resource)
-    if callable(resource) and not hasattr(resource, "render"):
+    if isinstance(resource, type) or (callable(resource) and not hasattr(resource, "render")):
         resource = resource()
     if not hasattr(resource, "render"):
         raise ValueError(f"resource: {written.resource!r} is no twisted.web resource (and gives none when called)")

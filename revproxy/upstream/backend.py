@@ -41,6 +41,7 @@ class Upstream:
 
     :ivar host: the Host field that backends get: ``None`` preserves the client's, ``b""`` is the
         backend's own, anything else is fixed.
+    :ivar single: the only backend, when there is but one: no balancer is asked.
     """
 
     name: str
@@ -67,7 +68,10 @@ class Upstream:
             sent = authority if host == b"" else host
             names = Names(internal=frozenset({authority.lower()}), host=sent, scheme=scheme)
             backends.append(Backend(backend.endpoint, name, authority, pool, names, backend.weight, backend.backup))
-        return cls(name, backends, RoundRobin(), written.timeouts, host)
+        upstream = cls(name, backends, RoundRobin(), written.timeouts, host)
+        if len(backends) == 1:
+            upstream.single = backends[0]
+        return upstream
 
     @property
     def agent(self) -> UpstreamAgent:
