@@ -434,7 +434,9 @@ def test_garbage_from_backends(stage: Stage, seed: int) -> None:
             return chance.randbytes(chance.randrange(1, 400))
         data = bytearray(chance.choice(list(RESPONSES.values())))
         for _ in range(chance.randrange(1, 6)):
-            data[chance.randrange(len(data))] = chance.choice(b"\r\n\0 :;0x-\xff") if kind == 1 else chance.randrange(256)
+            data[chance.randrange(len(data))] = (
+                chance.choice(b"\r\n\0 :;0x-\xff") if kind == 1 else chance.randrange(256)
+            )
         return bytes(data)
 
     proxy = stage.proxy_to(stage.backend(serve).port)
