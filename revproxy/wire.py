@@ -14,12 +14,14 @@ Rules of this module:
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
+from contextlib import suppress
+from socket import IPPROTO_TCP, MSG_PEEK, TCP_NODELAY
 from typing import Any
 
 from twisted.internet import main, tcp
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IPushProducer
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 try:
@@ -32,6 +34,7 @@ except ImportError:  # not a Unix: what the kernel holds stays unknown
     _unsent_request = None
 
 NEVER = float("inf")
+_DONE = Failure(main.CONNECTION_DONE)
 #: Bytes of one read.
 READ = 64 * 1024
 
@@ -91,8 +94,8 @@ class Wire:
             untyped: Any = transport
             untyped.protocol = self
             untyped.doRead = self._do_read
-            if transport.socket.family != socket.AF_UNIX:
-                transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with suppress(OSError):  # a Unix socket has no such delay
+                transport.socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
         else:
             no_delay = getattr(transport, "setTcpNoDelay", None)
             if no_delay is not None:
@@ -187,7 +190,7 @@ class Wire:
         if self._raw_send is None:
             return self.transport is None
         try:
-            self.transport.socket.recv(1, socket.MSG_PEEK)
+            self.transport.socket.recv(1, MSG_PEEK)
         except BlockingIOError:
             return False
         except OSError:
@@ -205,10 +208,16 @@ class Wire:
                 lose()
 
     def close(self) -> None:
-        """Close once what is queued has gone out."""
-        if self.transport is not None:
-            self._unregister()
-            self.transport.loseConnection()
+        """Close once what is queued has gone out; at once, when nothing is."""
+        transport = self.transport
+        if transport is None:
+            return
+        self._unregister()
+        if self._raw_send is not None and not transport._tempDataBuffer and not transport.dataBuffer:
+            # what loseConnection comes to after a turn through epoll that costs 20 us
+            transport.connectionLost(_DONE)
+        else:
+            transport.loseConnection()
 
     def cut(self) -> None:
         """Close at once; what is queued is lost and the peer can tell."""

@@ -88,6 +88,8 @@ def forwarded_lines(peer: str, port: int, scheme: bytes, via: str | None) -> byt
 
 
 def _name_of(peer: str) -> bytes:
+    if peer and ":" not in peer:  # IPv4, in the only form the kernel gives it
+        return peer.encode("ascii")
     return (plain_address(peer) or "unknown").encode("ascii")
 
 
