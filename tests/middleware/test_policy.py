@@ -409,7 +409,7 @@ def test_a_prefix_larger_than_what_is_held_otherwise(play_once):
 def test_a_slow_client_within_the_prefix_is_late(play):
     scenario, client, backend = start(play, prefix(100, []), timeout=None)
     client.send(get(b"/", b"Content-Length: 4", method=b"POST") + b"ab")
-    scenario.advance(31)
+    scenario.advance(11)
     client.expect_response(408)
     client.expect_closed()
     assert backend.attempts == []
