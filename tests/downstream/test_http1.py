@@ -650,6 +650,18 @@ def test_a_client_that_does_not_read_is_cut(play_once):
     assert scenario.log[0].fault == "client-reads-slowly"
 
 
+@pytest.mark.parametrize("fields", [[], [b"Connection: close"]])
+def test_a_client_that_never_takes_the_end_of_its_answer_is_cut(play_once, fields):
+    scenario = play_once(toml())
+    client, backend = scenario.client(), scenario.backend(ADDRESS)
+    client.send(get(b"/", *fields))
+    client.stop_reading()
+    backend.send(ok(b"x" * 50_000))
+    scenario.advance(200)
+    assert client.ended == "reset"
+    assert not scenario.engine.connections
+
+
 def test_a_client_that_reads_again_in_time_is_kept(play_once):
     scenario = play_once(toml())
     client, backend = scenario.client(), scenario.backend(ADDRESS)

@@ -212,7 +212,7 @@ def test_a_backend_that_closes_within_its_head_is_502(play):
 def test_a_backend_that_closes_a_fresh_connection_without_an_answer_is_502(play):
     scenario = play(toml())
     client, backend = scenario.client(), scenario.backend(ADDRESS)
-    client.send(get())
+    client.send(post(b"body"))
     backend.connection.close()
     client.expect_response(502)
     assert [(record.fault, record.retries) for record in scenario.log] == [("backend-reset", 0)]
