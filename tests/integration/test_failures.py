@@ -41,11 +41,6 @@ def reset(connection: socket.socket) -> None:
     connection.close()
 
 
-def settles(proxy: Proxy, descriptors: int) -> None:
-    """Fail unless what was open is given back; a few pooled connections may stay."""
-    until(lambda: proxy.descriptors() <= descriptors + 4, "descriptors are given back", 8)
-
-
 # -- backends that die
 
 KILLABLE = """
@@ -266,7 +261,7 @@ def test_clients_that_leave_at_every_point(stage: Stage, request_: bytes, how: s
         else:
             client.socket.close()
     proxy.serves()
-    settles(proxy, before)
+    proxy.settles(before)
 
 
 def test_clients_that_leave_within_a_response(stage: Stage) -> None:
@@ -296,7 +291,7 @@ def test_clients_that_leave_within_a_response(stage: Stage) -> None:
             else:
                 client.socket.close()
     proxy.serves()
-    settles(proxy, before)
+    proxy.settles(before)
 
 
 def read_final(client: Client) -> int:
@@ -343,7 +338,7 @@ def test_backends_that_leave_at_every_point(stage: Stage, kind: str, how: str) -
                 with pytest.raises(OSError):  # cut: what is short is never shown as whole
                     read_final(client)
     proxy.serves()
-    settles(proxy, before)
+    proxy.settles(before)
 
 
 # -- garbage
@@ -415,7 +410,7 @@ def test_garbage_from_clients(stage: Stage, seed: int) -> None:
     print(seen)
     assert seen.get(400, 0) > 10
     proxy.serves()
-    settles(proxy, before)
+    proxy.settles(before)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -454,7 +449,7 @@ def test_garbage_from_backends(stage: Stage, seed: int) -> None:
     assert seen.get(502, 0) > 10
     assert 500 not in seen
     proxy.serves()
-    settles(proxy, before)
+    proxy.settles(before)
 
 
 def test_garbage_by_the_byte_is_judged_alike(stage: Stage, tmp_path: Path) -> None:
