@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
+from revproxy.config.model import Config
+from revproxy.testing import Scenario
 from tests.peers import REQUIRE, find_peer, peers_required, report
+
+PASSED = pytest.StashKey[bool]()
 
 # The same examples each time, and no verdict on how busy the machine is.
 settings.register_profile("revproxy", derandomize=True, deadline=None)
@@ -32,3 +37,39 @@ def peer() -> Callable[[str], str]:
         return path
 
     return find
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport]:
+    """Remember whether a test passed, for fixtures that check what it left behind."""
+    report = yield
+    if report.when == "call":
+        item.stash[PASSED] = report.passed
+    return report
+
+
+@pytest.fixture(params=["whole", "client", "backend"])
+def play(request: pytest.FixtureRequest) -> Iterator[Callable[..., Scenario]]:
+    """Return what makes a scenario of a configuration; every test with it also runs byte by byte on each side."""
+    yield from _scenarios(request, "" if request.param == "whole" else request.param)
+
+
+@pytest.fixture
+def play_once(request: pytest.FixtureRequest) -> Iterator[Callable[..., Scenario]]:
+    """As ``play``, for conversations in which it does not matter how bytes were cut."""
+    yield from _scenarios(request, "")
+
+
+def _scenarios(request: pytest.FixtureRequest, single_bytes: str) -> Iterator[Callable[..., Scenario]]:
+    made: list[Scenario] = []
+
+    def make(config: str | Config, **options: Any) -> Scenario:
+        made.append(Scenario(config, single_bytes=single_bytes, **options))
+        return made[-1]
+
+    yield make
+    for scenario in made:
+        if request.node.stash.get(PASSED, False):
+            scenario.finish()
+        else:
+            scenario.forget()

@@ -1,16 +1,29 @@
-"""The examples in README.rst and docs/: TOML loads, Python compiles, commands exist."""
+"""The examples in README.rst and docs/: TOML loads and compiles, Python runs, commands and files exist.
+
+Conventions of the documents:
+
+* the line ``.. fragment`` before a block of TOML says that it is part of a configuration: listeners, upstreams and
+  whatever else it only names are added before it is checked;
+* ``:caption: name.py`` makes a block of Python a module of that name for the other blocks of its document;
+* the blocks of Python of a document run one after another, in one namespace.
+"""
 
 from __future__ import annotations
 
-import importlib
 import re
 import shlex
+import sys
 import textwrap
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
+from twisted.internet.testing import MemoryReactorClock
+
+from revproxy.config.compile import compile_config
+from revproxy.config.load import build, load_text
 
 ROOT = Path(__file__).resolve().parents[1]
 DIRECTIVE = re.compile(r"^( *)\.\. (?:code-block|code|sourcecode):: *(\S*) *$")
@@ -19,13 +32,41 @@ LANGUAGES = {"toml", "python", "console", "text", "json", "rst", "http", "nginx"
 COMMANDS = {"make", "revproxy", "twistd", "python", "pip", "curl", "openssl", "kill", "cd", "systemctl"}
 
 
+#: The options that commands in the documentation may have; those of other commands are not looked at.
+OPTIONS = {
+    "curl": {
+        "-i",
+        "-s",
+        "-v",
+        "-N",
+        "-o",
+        "-H",
+        "-X",
+        "-d",
+        "-T",
+        "-k",
+        "-u",
+        "--data-binary",
+        "--resolve",
+        "--http1.1",
+    },
+    "revproxy": {"--config", "--listen", "--to", "--route", "--version", "--help"},
+    "twistd": {
+        *("--config", "--listen", "--to", "--route"),
+        *("-n", "--reactor", "--pidfile", "--logfile", "--uid", "--gid", "--umask", "--syslog"),
+    },
+}
+
+
 class Block(NamedTuple):
-    """A code block: where it is, its language and its text."""
+    """A code block: where it is, its language, its text and what is said of it."""
 
     file: str
     line: int
     language: str
     text: str
+    caption: str = ""
+    fragment: bool = False
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"
@@ -43,9 +84,13 @@ def blocks_of(text: str, file: str) -> Iterator[Block]:
             if follower.strip() and len(follower) - len(follower.lstrip()) <= indent:
                 break
             body.append(follower)
+        caption = ""
         while body and (not body[0].strip() or body[0].strip().startswith(":")):
-            body.pop(0)
-        yield Block(file, number, match[2], textwrap.dedent("\n".join(body)).strip("\n") + "\n")
+            name, _, value = body.pop(0).strip().rpartition(": ")
+            caption = value if name == ":caption" else caption
+        fragment = ".. fragment" in [before.strip() for before in lines[max(0, number - 3) : number - 1]]
+        text_ = textwrap.dedent("\n".join(body)).strip("\n") + "\n"
+        yield Block(file, number, match[2], text_, caption, fragment)
 
 
 def documents() -> list[Path]:
@@ -69,10 +114,12 @@ def in_language(language: str) -> list[Block]:
 def test_blocks_are_found_with_their_text() -> None:
     text = (
         "x\n\n.. code-block:: toml\n   :caption: c\n\n   a = 1\n\n   b = 2\n\nafter\n\n  .. code:: python\n\n     c\n"
+        "\n.. fragment\n\n.. code:: toml\n\n   d = 1\n"
     )
     assert list(blocks_of(text, "f")) == [
-        Block("f", 3, "toml", "a = 1\n\nb = 2\n"),
+        Block("f", 3, "toml", "a = 1\n\nb = 2\n", "c"),
         Block("f", 12, "python", "c\n"),
+        Block("f", 18, "toml", "d = 1\n", fragment=True),
     ]
 
 
@@ -87,16 +134,59 @@ def test_language_is_stated_and_known(block: Block) -> None:
     assert block.text.strip()
 
 
+def completed(text: str, base: Path) -> dict[str, Any]:
+    """The tables of a fragment, with what it takes for granted added."""
+    tables = tomllib.loads(text)
+    tables.setdefault("listen", [{"endpoint": "tcp:8080"}])
+    routes = tables.setdefault("routes", [{"respond": 404}])
+    upstreams = tables.setdefault("upstreams", {})
+    for route in routes:
+        if "upstream" in route:
+            upstreams.setdefault(route["upstream"], {"backends": ["tcp:127.0.0.1:9000"]})
+        if "files" in route:
+            (base / route["files"]).mkdir()
+    return tables
+
+
+@pytest.fixture
+def document_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Block], None]]:
+    """Makes the captioned blocks of a block's document, and what is in conf/, modules that can be imported."""
+    before = set(sys.modules)
+    folder = tmp_path / "modules"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(ROOT / "conf"))
+    monkeypatch.syspath_prepend(str(folder))
+
+    def write(block: Block) -> None:
+        for other in in_language("python"):
+            if other.file == block.file and other.caption.endswith(".py"):
+                (folder / other.caption).write_text(other.text, "utf-8")
+
+    yield write
+    for name in set(sys.modules) - before:
+        if Path(getattr(sys.modules[name], "__file__", None) or "/").parent in (folder, ROOT / "conf"):
+            del sys.modules[name]
+
+
 @pytest.mark.parametrize("block", in_language("toml"), ids=str)
-def test_toml_loads(block: Block) -> None:
-    load_text = importlib.import_module("revproxy.config.load").load_text
-    config = load_text(block.text, source=str(block))
-    assert config is not None
+def test_toml_loads_and_compiles(block: Block, tmp_path: Path, document_modules: Callable[[Block], None]) -> None:
+    document_modules(block)
+    if block.fragment:
+        config, found = build(completed(block.text, tmp_path), base=str(tmp_path))
+        assert not found
+    else:
+        config = load_text(block.text, source=str(block), base=str(tmp_path))
+    table = compile_config(config, MemoryReactorClock())
+    assert len(table.routes) == len(config.routes)
 
 
-@pytest.mark.parametrize("block", in_language("python"), ids=str)
-def test_python_compiles(block: Block) -> None:
-    compile(block.text, str(block), "exec")
+@pytest.mark.parametrize("file", sorted({block.file for block in in_language("python")}))
+def test_python_runs(file: str, document_modules: Callable[[Block], None]) -> None:
+    blocks = [block for block in in_language("python") if block.file == file]
+    document_modules(blocks[0])
+    namespace: dict[str, Any] = {"__name__": "documented"}
+    for block in blocks:
+        exec(compile(block.text, str(block), "exec"), namespace)
 
 
 @pytest.mark.parametrize("block", in_language("console"), ids=str)
@@ -104,15 +194,10 @@ def test_commands_are_ones_we_have(block: Block) -> None:
     commands = [line[2:] for line in block.text.splitlines() if line.startswith("$ ")]
     assert commands
     for command in commands:
-        assert Path(shlex.split(command, comments=True)[0]).name in COMMANDS
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "conf").glob("*.toml")), ids=lambda path: path.name)
-def test_example_configurations_load(path: Path) -> None:
-    load_text = importlib.import_module("revproxy.config.load").load_text
-    config = load_text(path.read_text("utf-8"), source=str(path))
-    assert config.listen
-    assert config.routes
+        words = shlex.split(command, comments=True)
+        assert Path(words[0]).name in COMMANDS
+        options = {word.partition("=")[0] for word in words[1:] if word.startswith("-") and word != "-"}
+        assert options <= OPTIONS.get(Path(words[0]).name, options), command
 
 
 def test_make_goals_in_the_documentation_exist() -> None:
@@ -123,3 +208,18 @@ def test_make_goals_in_the_documentation_exist() -> None:
             words = [word for word in shlex.split(line, comments=True) if "=" not in word]
             if words[:2] == ["$", "make"]:
                 assert set(words[2:]) <= goals, block
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
+def test_files_that_are_named_exist(path: Path) -> None:
+    text = path.read_text("utf-8")
+    for name in re.findall(r"``((?:conf|docs|tests|revproxy|twisted)/[\w./*-]*)``", text):
+        assert list(ROOT.glob(name.rstrip("/"))), name
+    for name in re.findall(r":doc:`(?:[^`<]*<)?([\w/-]+)>?`", text):
+        assert (ROOT / "docs" / f"{name}.rst").is_file(), name
+
+
+def test_every_page_is_in_the_table_of_contents() -> None:
+    index = (ROOT / "docs" / "index.rst").read_text("utf-8").split()
+    pages = {path.stem for path in (ROOT / "docs").glob("*.rst")} - {"index"}
+    assert pages <= set(index)

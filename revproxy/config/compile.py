@@ -107,7 +107,9 @@ def _handler(config: model.Config, written: model.Route, forwards: Mapping[str, 
         return Respond(written.respond)
     if written.redirect is not None:
         return Redirect(written.redirect)
-    from revproxy.handlers.resource import ResourceHandler, StaticFiles  # twisted.web: only where it is used
+    # twisted.web is imported only where it is used
+    from revproxy.handlers.files import StaticFiles
+    from revproxy.handlers.resource import ResourceHandler
 
     if written.files is not None:
         folder = Path(config.base, written.files)
@@ -117,7 +119,7 @@ def _handler(config: model.Config, written: model.Route, forwards: Mapping[str, 
     resource = written.resource
     if isinstance(resource, str):
         resource = load_object(resource)
-    if callable(resource) and not hasattr(resource, "render"):
+    if isinstance(resource, type) or (callable(resource) and not hasattr(resource, "render")):
         resource = resource()
     if not hasattr(resource, "render"):
         raise ValueError(f"resource: {written.resource!r} is no twisted.web resource (and gives none when called)")

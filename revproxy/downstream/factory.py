@@ -24,6 +24,7 @@ class ClientFactory(Factory):
     """
 
     noisy = False
+    protocol: Any = ClientConnection
 
     def __init__(self, engine: Engine, listen: str = "", scheme: bytes = b"http") -> None:
         self.engine = engine
@@ -55,4 +56,4 @@ class ClientFactory(Factory):
             forwarded=forwarded_lines(peer, self.port, self.scheme, engine.server.via),
             local=self.local,
         )
-        return ClientConnection(engine, arrival)
+        return self.protocol(engine, arrival)

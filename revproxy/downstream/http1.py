@@ -316,21 +316,34 @@ class ClientConnection(PacedWire):
                 self._set_phase(DRAIN_TIME)
         elif self._close_after:
             self._finish_close()
+        elif self._full:
+            # the client has to take what it was answered before it is answered more
+            self._measure_reading()
+            self.dataReceived = self._hold
         else:
             self.dataReceived = self._read_head
             if self._buffer:
                 if not self._looping:
-                    self._looping = True
-                    while self._buffer and self.exchange is None and self.dataReceived == self._read_head:
-                        data, self._buffer = self._buffer, b""
-                        if not self._read_head(data):
-                            break
-                    self._looping = False
+                    self._read_on()
             else:
                 timeout = self.engine.keep_alive
                 at = self._phase_at = self.deadline = self.clock.seconds() + timeout
                 if at < self._due:
                     self.set_deadline(timeout)
+
+    def _read_on(self) -> None:
+        """Take the requests that wait, as far as they are answered at once."""
+        self._looping = True
+        while self._buffer and self.exchange is None and self.dataReceived == self._read_head:
+            data, self._buffer = self._buffer, b""
+            if not self._read_head(data):
+                break
+        self._looping = False
+
+    def drained(self) -> None:
+        super().drained()
+        if self.exchange is None and self.dataReceived == self._hold:
+            self._over()
 
     def _finish_close(self) -> None:
         if self._buffer:

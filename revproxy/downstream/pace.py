@@ -31,8 +31,8 @@ class PacedWire(Wire):
     """
 
     __slots__ = (
-        "_body_at", "_mode", "_phase_at", "_reading_body", "_stall_at", "_stall_base", "_window_at", "_window_bytes",
-        "engine", "exchange",
+        "_body_at", "_full", "_mode", "_phase_at", "_reading_body", "_stall_at", "_stall_base", "_window_at",
+        "_window_bytes", "engine", "exchange",
     )  # fmt: skip
 
     def __init__(self, engine: Engine) -> None:
@@ -45,12 +45,14 @@ class PacedWire(Wire):
         self._body_at = 0.0  # when the last bytes of a body or tunnel moved
         self._window_at = 0.0  # since when the rate of the body is measured
         self._window_bytes = 0
+        self._full = False  # more waits to be sent than should
         self._stall_at = NEVER  # since when the rate of reading is measured
         self._stall_base = 0
 
     # -- backpressure: the client does not take what we have
 
     def full(self) -> None:
+        self._full = True
         exchange = self.exchange
         if exchange is None or exchange.sink is None:
             return
@@ -61,6 +63,7 @@ class PacedWire(Wire):
         exchange.sink.pause_reading(PEER_FULL)
 
     def drained(self) -> None:
+        self._full = False
         self._stall_at = NEVER
         exchange = self.exchange
         if exchange is not None and exchange.sink is not None:

@@ -44,7 +44,7 @@ class Forward:
         upstream = self.upstream
         if upstream.timeouts.total is not None:
             self._limit_total(exchange, upstream.timeouts.total)
-        backend = upstream.balancer.pick(upstream.backends, exchange)
+        backend = upstream.single or upstream.balancer.pick(upstream.backends, exchange)
         if backend is None:
             exchange.fail(BACKEND_NONE)
             return
@@ -138,7 +138,9 @@ class Forward:
                 exchange.held_size = exchange.received
             if exchange.state == ASKING and exchange.held_size:
                 exchange.client.resume_reading(NO_PEER)
-            self._try(exchange, (), True)
+            # a backend that closes idle connections is well: once more, on a fresh one
+            others = not reused and len(self.upstream.backends) > 1
+            self._try(exchange, (exchange.backend,) if others else (), True)
         else:
             exchange.fail(fault, detail)
 
@@ -181,10 +183,13 @@ class Forward:
 
     def switched(self, exchange: Exchange, response: Response) -> bool:
         """Whether a 101 is an answer to what was asked."""
-        if exchange.request.upgrade is None or not self._may_switch(exchange):
+        asked = exchange.request.upgrade
+        given = [item.lower() for item in response.headers.get_list(b"upgrade")]
+        if asked is None or not given or given[0].partition(b"/")[0] != asked.partition(b"/")[0]:
             return False
         response.headers.fields = response_fields(response, self._hide)
         return True
 
     def _may_switch(self, exchange: Exchange) -> bool:
-        return exchange.route is not None and exchange.request.upgrade in exchange.route.upgrade
+        asked = exchange.request.upgrade
+        return asked is not None and exchange.route is not None and asked.partition(b"/")[0] in exchange.route.upgrade

@@ -259,17 +259,16 @@ class ResponseBlock:
     """A response head, parsed and cleaned: what a backend's next response may repeat.
 
     :ivar size: bytes of the body, for any method but HEAD. :ivar keep: the backend keeps the connection.
-    :ivar cleaner: who took out what clients don't get; ``fields`` is what was left.
+    :ivar cleaner: who took out what clients don't get; ``response`` is what was left. Where no hook
+        may change it, exchanges share it.
     :ivar wire: the head as clients get it, but for Connection and the final CRLF; made on first use.
     """
 
-    __slots__ = ("cleaner", "fields", "keep", "kinds", "length", "reason", "size", "status", "wire")
+    __slots__ = ("cleaner", "fields", "keep", "response", "size", "wire")
 
     def __init__(self, response: Response, size: int, keep: bool, cleaner: object) -> None:
-        self.status = response.status
-        self.reason = response.reason
-        self.kinds = response.kinds
-        self.length = response.length
+        self.response = response.copy()
+        self.response.block = self
         self.fields = response.headers.fields
         self.size = size
         self.keep = keep
@@ -389,6 +388,14 @@ class Response:
         self.length = length
         self.kinds = kinds
         self.block: ResponseBlock | None = None
+
+    def copy(self) -> Response:
+        """A response of its own, for who may change it."""
+        response = Response(self.status, Headers(self.headers.fields), reason=self.reason)
+        response.length = self.length
+        response.kinds = self.kinds
+        response.block = self.block
+        return response
 
     def __repr__(self) -> str:
         return f"<Response {self.status} length={self.length} {self.headers!r}>"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 from twisted.internet.endpoints import clientFromString
@@ -12,6 +12,9 @@ from revproxy.config.endpoints import backend_authority, client_endpoint
 from revproxy.http.mapping import Names
 from revproxy.upstream.balance import RoundRobin
 from revproxy.upstream.pool import Pool
+
+if TYPE_CHECKING:
+    from revproxy.upstream.agent import UpstreamAgent
 
 
 @define(eq=False)
@@ -38,6 +41,7 @@ class Upstream:
 
     :ivar host: the Host field that backends get: ``None`` preserves the client's, ``b""`` is the
         backend's own, anything else is fixed.
+    :ivar single: the only backend, when there is but one: no balancer is asked.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Upstream:
     timeouts: model.UpstreamTimeouts
     host: bytes | None = None
     single: Backend | None = field(init=False, default=None)
+    _agent: UpstreamAgent | None = field(init=False, default=None)
 
     @classmethod
     def of(cls, name: str, written: model.Upstream, reactor: Any) -> Upstream:
@@ -63,7 +68,19 @@ class Upstream:
             sent = authority if host == b"" else host
             names = Names(internal=frozenset({authority.lower()}), host=sent, scheme=scheme)
             backends.append(Backend(backend.endpoint, name, authority, pool, names, backend.weight, backend.backup))
-        return cls(name, backends, RoundRobin(), written.timeouts, host)
+        upstream = cls(name, backends, RoundRobin(), written.timeouts, host)
+        if len(backends) == 1:
+            upstream.single = backends[0]
+        return upstream
+
+    @property
+    def agent(self) -> UpstreamAgent:
+        """This upstream as an ``IAgent``: ``treq.client.HTTPClient(upstream.agent)``."""
+        if self._agent is None:
+            from revproxy.upstream.agent import UpstreamAgent  # twisted.web: only where it is used
+
+            self._agent = UpstreamAgent(self, self.backends[0].pool.reactor)
+        return self._agent
 
     def close(self) -> None:
         """Close idle connections; busy ones end with their exchange."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.error import ConnectionDone
 
-from revproxy.exchange import ASKING, DONE, EARLY, TUNNEL, TUNNEL_UP, Exchange
+from revproxy.exchange import ASKED, ASKING, DONE, EARLY, TUNNEL, TUNNEL_UP, Exchange
 from revproxy.fault import (
     BACKEND_BAD_BODY,
     BACKEND_BAD_RESPONSE,
@@ -31,7 +31,7 @@ from revproxy.fault import (
     ProtocolError,
 )
 from revproxy.http.h1 import CHUNKED, UNTIL_CLOSE, ChunkedReader, chunk, last_chunk, parse_response, response_framing
-from revproxy.http.message import CONNECTION, Field, Headers, Response
+from revproxy.http.message import CONNECTION, Field, Response
 from revproxy.upstream.retry import IDEMPOTENT, REPLAY
 from revproxy.wire import NEVER, PEER_FULL, Wire, ignore
 
@@ -75,7 +75,9 @@ class BackendConnection(Wire):
     def rest(self, seconds: float) -> None:
         """Wait in the pool, for so long at most."""
         self.dataReceived = self._rest
-        self.set_deadline(seconds)
+        at = self.deadline = self.clock.seconds() + seconds
+        if at < self._due:
+            self.set_deadline(seconds)
 
     def retire(self) -> None:
         """Close an idle connection."""
@@ -105,7 +107,8 @@ class BackendConnection(Wire):
         chunked = self._chunked_request = request.length is None
         if ended:
             timeout = self.pool.timeouts.first_byte
-            self.deadline = self.clock.seconds() + timeout
+            now = exchange.started if exchange.tries == 1 and exchange.connect_time is None else self.clock.seconds()
+            self.deadline = now + timeout
             if self.deadline < self._due:
                 self.set_deadline(timeout)
         else:
@@ -180,9 +183,9 @@ class BackendConnection(Wire):
         known = self.pool.heads.get(head)
         if known is not None and known.cleaner is forward and method != b"HEAD":
             # the same head again: 1.2 us where parsing, cleaning and serialising take 12
-            response = Response(known.status, Headers(known.fields), reason=known.reason, length=known.length)
-            response.kinds = known.kinds
-            response.block = known
+            response = known.response
+            if exchange.route is None or exchange.route.response_hooks:
+                response = response.copy()
             size = known.size
             keep = known.keep
         else:
@@ -251,7 +254,7 @@ class BackendConnection(Wire):
             self._failed(BACKEND_BAD_RESPONSE, f"more than {INTERIMS} interim responses")
             return
         if response.status == 101:
-            if not forward.switched(exchange, response):
+            if exchange.state != ASKED or not forward.switched(exchange, response):
                 self._failed(BACKEND_BAD_RESPONSE, "101 that was not asked for")
                 return
             self.dataReceived = self._tunnel
@@ -313,7 +316,8 @@ class BackendConnection(Wire):
         self._interims = 0
         if self._pausing:
             self.resume_reading(self._pausing)
-        if keep and exchange.state != ASKING and not (self._registered and self.queued()):
+        # with a request half sent, the next one would be written into its body
+        if keep and exchange.state not in (ASKING, EARLY) and not (self._registered and self.queued()):
             self.pool.put(self)
         else:
             self.dataReceived = ignore

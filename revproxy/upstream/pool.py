@@ -76,21 +76,27 @@ class Pool:
 
     def put(self, connection: BackendConnection) -> None:
         """A connection is free again: for who waits, for later, or to be closed."""
+        if self._waiting and self._hand_over(connection):
+            return
+        settings = self.settings
+        idle = self.idle
+        if len(idle) >= settings.idle or self.closed or (settings.age is not None and self._is_old(connection)):
+            connection.retire()
+        else:
+            idle.append(connection)
+            connection.rest(settings.idle_time)
+
+    def _hand_over(self, connection: BackendConnection) -> bool:
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.called:
                 waiter.callback(connection)
-                return
-        settings = self.settings
-        if (
-            self.closed
-            or len(self.idle) >= settings.idle
-            or (settings.age is not None and self.reactor.seconds() - connection.born >= settings.age)
-        ):
-            connection.retire()
-            return
-        self.idle.append(connection)
-        connection.rest(settings.idle_time)
+                return True
+        return False
+
+    def _is_old(self, connection: BackendConnection) -> bool:
+        age = self.settings.age
+        return age is not None and self.reactor.seconds() - connection.born >= age
 
     def remember(self, head: bytes, response: Response, size: int, keep: bool, cleaner: object) -> None:
         """Keep a response head that comes for the second time, bounded, and none with cookies or credentials."""

@@ -6,6 +6,7 @@ Rules of this module:
 * something was sent and no byte of a response came, on a connection that had been used before:
   the backend most likely closed it just then. Idempotent requests whose body can be repeated go
   out again, on a fresh connection;
+* the same on a fresh connection: only safe requests go out again, to another backend if there is one;
 * everything else would risk doing a thing twice.
 """
 
@@ -15,6 +16,8 @@ from revproxy.fault import Fault
 
 #: RFC 9110 9.2.2, with 9.2.1's safe ones.
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
+#: What may be asked twice even of a backend that broke off: RFC 9110 9.2.1, but for TRACE.
+SAFE = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 #: Bytes of a request's body that are kept to be sent again.
 REPLAY = 64 * 1024
 
@@ -41,14 +44,16 @@ def may_retry(
         verdict, why = True, "nothing was sent"
     elif fault.retry != "idempotent":
         verdict, why = False, f"{fault.word} is never tried again"
-    elif not reused:
+    elif not reused and method not in SAFE:
         verdict, why = False, "the connection was fresh"
     elif method not in IDEMPOTENT:
         verdict, why = False, f"{method.decode('ascii', 'replace')} is not idempotent"
     elif not replayable:
         verdict, why = False, "its body can't be repeated"
-    else:
+    elif reused:
         verdict, why = True, "idempotent, on a connection the backend had kept open"
+    else:
+        verdict, why = True, "safe"
     if trace is not None:
         trace.append(why)
     return verdict

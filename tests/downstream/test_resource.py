@@ -1,0 +1,315 @@
+"""A ReverseProxyResource in a stock Site."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+
+from revproxy.config import model
+from revproxy.downstream.resource import ReverseProxyResource
+from tests.memory import Client, FakeBackend, make_upstream
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+
+
+class Stock:
+    """A stock Site with a proxied resource at ``/api``, or at its root."""
+
+    def __init__(self, mount: bytes | None = b"api", **settings: Any) -> None:
+        self.clock = Clock()
+        self.backend = FakeBackend()
+        self.upstream = make_upstream(self.clock, self.backend)
+        self.resource: Any = ReverseProxyResource(self.upstream, reactor=self.clock, **settings)
+        root: Any = self.resource
+        if mount is not None:
+            root = Resource()
+            root.putChild(mount, self.resource)
+        self.site: Any = Site(root, reactor=self.clock)
+        self.client = Client(self.site, self.clock)
+
+
+def first_line(data: bytes) -> bytes:
+    return data.split(b"\r\n")[0]
+
+
+@pytest.mark.parametrize(
+    ("target", "forwarded"),
+    [
+        ("/api", b"/"),
+        ("/api/", b"/"),
+        ("/api/x/y?q=1&r", b"/x/y?q=1&r"),
+        ("/api/a%2Fb", b"/a%2Fb"),
+        ("/%61pi/%7Ex", b"/~x"),
+        ("/api//x", b"//x"),
+    ],
+)
+def test_the_mount_point_is_stripped(target: str, forwarded: bytes) -> None:
+    stock = Stock()
+    stock.client.get(target)
+    assert first_line(stock.backend.received()) == b"GET " + forwarded + b" HTTP/1.1"
+
+
+@pytest.mark.parametrize(("target", "forwarded"), [("/api", b"/base"), ("/api/", b"/base/"), ("/api/x", b"/base/x")])
+def test_a_path_takes_its_place(target: str, forwarded: bytes) -> None:
+    stock = Stock(path="/base/")
+    stock.client.get(target)
+    assert first_line(stock.backend.received()) == b"GET " + forwarded + b" HTTP/1.1"
+
+
+def test_at_the_root() -> None:
+    stock = Stock(mount=None)
+    stock.client.get("/x/y")
+    assert first_line(stock.backend.received()) == b"GET /x/y HTTP/1.1"
+
+
+def test_a_response_comes_back() -> None:
+    stock = Stock()
+    assert stock.client.get("/api/") == b""
+    stock.backend.send(
+        b"HTTP/1.1 203 Fine\r\nContent-Length: 2\r\nServer: secret\r\nX-A: 1\r\nX-A: 2\r\nSet-Cookie: a=1\r\n"
+        b"Set-Cookie: b=2\r\n\r\nhi"
+    )
+    answer = stock.client.received()
+    assert answer.startswith(b"HTTP/1.1 203 Fine\r\n")
+    assert answer.endswith(b"\r\n\r\nhi")
+    assert b"secret" not in answer
+    assert b"Content-Type" not in answer
+    for line in (b"X-A: 1", b"X-A: 2", b"Set-Cookie: a=1", b"Set-Cookie: b=2", b"Content-Length: 2"):
+        assert answer.count(line + b"\r\n") == 1
+    stock.client.get("/api/again")
+    assert first_line(stock.backend.received().split(b"\r\n\r\n")[1]) == b"GET /again HTTP/1.1"
+    assert stock.backend.connections == 1
+
+
+def test_what_says_where_a_request_came_from_is_ours() -> None:
+    stock = Stock()
+    stock.client.get("/api/", "X-Forwarded-For: 6.6.6.6", "Connection: close, x-secret", "X-Secret: 1")
+    sent = stock.backend.received()
+    assert b"X-Forwarded-For: 192.0.2.7\r\n" in sent
+    assert b"6.6.6.6" not in sent
+    assert b"X-Secret" not in sent
+    assert b"X-Forwarded-Host: example.com\r\n" in sent
+
+
+def test_names_of_the_backend_are_mapped_to_the_mount_point() -> None:
+    stock = Stock(path="/base")
+    stock.client.get("/api/x")
+    stock.backend.send(
+        b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: http://backend:9000/base/y\r\n"
+        b"Set-Cookie: a=1; Path=/base/\r\n\r\n"
+    )
+    answer = stock.client.received()
+    assert b"Location: http://example.com/api/y\r\n" in answer
+    assert b"Set-Cookie: a=1; Path=/api/\r\n" in answer
+
+
+def test_a_body_streams_back_and_waits_for_a_slow_client() -> None:
+    stock = Stock()
+    stock.client.transport.capacity = 1000
+    stock.client.protocol.dataReceived(b"GET /api/ HTTP/1.1\r\nHost: x\r\n\r\n")
+    stock.backend.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\n" + bytes(100))
+    assert stock.client.received().endswith(bytes(100))
+    assert stock.backend.transport.reading
+    stock.backend.send(bytes(1900))
+    assert not stock.backend.transport.reading
+    assert len(stock.client.transport.drain()) == 1900
+    assert stock.backend.transport.reading
+    stock.backend.send(bytes(2000))
+    assert len(stock.client.transport.drain()) == 2000
+    assert stock.client.protocol._channel.requests == []
+
+
+def test_chunks_in_and_out() -> None:
+    stock = Stock()
+    stock.client.send(b"POST /api/ HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
+    sent = stock.backend.received()
+    assert b"Content-Length: 3\r\n" in sent
+    assert b"chunked" not in sent
+    assert sent.endswith(b"\r\n\r\nabc")
+    stock.backend.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n")
+    answer = stock.client.received()
+    assert answer.count(b"Transfer-Encoding: chunked\r\n") == 1
+    assert answer.endswith(b"2\r\nhi\r\n")
+    stock.backend.send(b"0\r\nX-Trailer: dropped\r\n\r\n")
+    assert stock.client.received() == b"0\r\n\r\n"
+
+
+def test_a_large_upload_waits_for_the_backend() -> None:
+    stock = Stock()
+    connect = stock.backend.connect
+
+    def small(factory: Any) -> Any:
+        result = connect(factory)
+        stock.backend.transport.capacity = 200_000
+        return result
+
+    stock.backend.connect = small  # type: ignore[method-assign]  # a backend that is soon full
+    size = 1_000_000
+    stock.client.send(b"PUT /api/f HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
+    head, _, body = stock.backend.transport.drain().partition(b"\r\n\r\n")
+    assert b"Content-Length: %d" % size in head
+    got = len(body)
+    assert got < 400_000
+    while got < size:
+        stock.client.clock.advance(0)
+        data = stock.backend.transport.drain()
+        assert 0 < len(data) < 400_000
+        got += len(data)
+    assert got == size
+    stock.backend.send(OK)
+    assert stock.client.received().endswith(b"hi")
+
+
+def test_head_and_no_content() -> None:
+    stock = Stock()
+    stock.client.get("/api/", method="HEAD")
+    stock.backend.send(b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n")
+    answer = stock.client.received()
+    assert b"Content-Length: 12\r\n" in answer
+    assert answer.endswith(b"\r\n\r\n")
+    stock.client.get("/api/")
+    stock.backend.send(b"HTTP/1.1 204 No Content\r\n\r\n")
+    answer = stock.client.received()
+    assert answer.startswith(b"HTTP/1.1 204 ")
+    assert b"Transfer-Encoding" not in answer
+    assert answer.endswith(b"\r\n\r\n")
+
+
+def test_interim_responses_are_dropped() -> None:
+    stock = Stock()
+    stock.client.get("/api/")
+    stock.backend.send(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + OK)
+    answer = stock.client.received()
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"Link" not in answer
+
+
+def test_an_upgrade_is_501_with_a_page() -> None:
+    stock = Stock()
+    answer = stock.client.get("/api/ws", "Connection: Upgrade", "Upgrade: websocket", "Accept: text/html")
+    assert answer.startswith(b"HTTP/1.1 501 ")
+    assert b"<html" in answer
+    assert stock.backend.connections == 0
+
+
+def test_an_upgrade_that_would_be_ignored_is_ignored() -> None:
+    stock = Stock()
+    stock.client.get("/api/", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: x")
+    assert first_line(stock.backend.received()) == b"GET / HTTP/1.1"
+
+
+def test_a_client_that_leaves_ends_the_backends_work() -> None:
+    stock = Stock()
+    stock.client.get("/api/slow")
+    stock.client.leave()
+    assert stock.backend.transport.aborted
+
+
+def test_a_response_cut_short_is_never_finished() -> None:
+    stock = Stock()
+    stock.client.get("/api/")
+    stock.backend.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n")
+    stock.client.received()
+    stock.backend.leave()
+    assert stock.client.transport.aborted
+    assert stock.client.received() == b""
+
+
+def test_a_backend_that_is_not_there_is_502() -> None:
+    stock = Stock()
+    stock.backend.refuse = True
+    answer = stock.client.get("/api/")
+    assert answer.startswith(b"HTTP/1.1 502 ")
+    assert b"fake" not in answer
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /api/ HTTP/1.1\r\n\r\n",
+        b"GET /api/ HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        b"GET /api/ HTTP/1.1\r\nHost: a b\r\n\r\n",
+        b"POST /api/ HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /api/../secret HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /api/%2e%2e/secret HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /api/x%2F..%2Fy HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /api/%zz HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /api/x#f HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"G@T /api/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST /api/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n",
+    ],
+)
+def test_what_the_stock_parser_lets_pass_is_refused(head: bytes) -> None:
+    stock = Stock()
+    answer = stock.client.send(head)
+    assert first_line(answer)[8:13] == b" 400 "
+    assert stock.backend.connections == 0
+
+
+def test_a_path_that_was_changed_on_the_way_is_refused() -> None:
+    stock = Stock()
+
+    class Rewrites(Resource):
+        def getChildWithDefault(self, name: bytes, request: Any) -> Any:
+            request.postpath = [b"elsewhere"]
+            return stock.resource
+
+    stock.site.resource = Rewrites()
+    assert stock.client.get("/api/x").startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_configuration_below_a_mount_point() -> None:
+    clock = Clock()
+    config = model.Config(
+        routes=(
+            model.Route(name="gone", match=model.Match(path=("/old",)), respond=model.Respond(status=410, body="gone")),
+            model.Route(match=model.Match(path=("/new/*",)), respond=model.Respond(body="new")),
+        )
+    )
+    resource = ReverseProxyResource(config, reactor=clock)
+    root = Resource()
+    root.putChild(b"api", resource)  # type: ignore[arg-type]  # IResource is said by a decorator
+    client = Client(Site(root, reactor=clock), clock)  # type: ignore[arg-type]  # a Clock
+    assert client.get("/api/old").startswith(b"HTTP/1.1 410 ")
+    assert client.get("/api/new/x").endswith(b"new")
+    assert client.get("/api/").startswith(b"HTTP/1.1 404 ")
+
+
+@pytest.mark.parametrize("target", [[], 7, [7], "nonsense:"])
+def test_what_is_no_target(target: Any) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        ReverseProxyResource(target, reactor=MemoryReactorClock())
+
+
+def test_a_path_begins_with_a_slash() -> None:
+    with pytest.raises(ValueError, match="'base'"):
+        Stock(path="base")
+
+
+def test_nothing_is_put_below_it() -> None:
+    stock = Stock()
+    with pytest.raises(TypeError, match="PathTree"):
+        stock.resource.putChild(b"x", Resource())
+
+
+def test_an_address_makes_an_upstream_that_ends_with_the_reactor() -> None:
+    reactor: Any = MemoryReactorClock()
+    reactor.running = True
+    resource: Any = ReverseProxyResource("tcp:127.0.0.1:9000", reactor=reactor)
+    assert reactor.triggers == {}
+    resource.mounted(b"")
+    resource.mounted(b"/x")
+    assert len(reactor.triggers["before"]["shutdown"]) == 1
+    reactor.triggers["before"]["shutdown"][0][0]()
+    assert resource._owned[0].backends[0].pool.closed
+
+
+def test_a_live_upstream_is_left_to_its_owner() -> None:
+    stock = Stock()
+    stock.resource.close()
+    assert not stock.upstream.backends[0].pool.closed

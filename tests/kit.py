@@ -1,0 +1,43 @@
+"""What conversations in tests share: a short configuration, and requests and responses in few words."""
+
+from __future__ import annotations
+
+ADDRESS = "tcp:127.0.0.1:9000"
+SECOND = "tcp:127.0.0.1:9001"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+def toml(server: str = "", upstream: str = "", route: str = 'upstream = "app"', more: str = "") -> str:
+    """A configuration of one listener, one upstream ``app`` and one route, with these lines in its tables."""
+    if "backends" not in upstream:
+        upstream = f'backends = ["{ADDRESS}"]\n{upstream}'
+    return f"""
+[server]
+{server}
+
+[[listen]]
+endpoint = "tcp:8080"
+
+[upstreams.app]
+{upstream}
+
+[[routes]]
+{route}
+
+{more}
+"""
+
+
+def get(path: bytes = b"/", *fields: bytes, method: bytes = b"GET", host: bytes = b"example.com") -> bytes:
+    """A request without a body."""
+    return b"\r\n".join([b"%b %b HTTP/1.1" % (method, path), b"Host: " + host, *fields, b"", b""])
+
+
+def post(body: bytes, *fields: bytes, path: bytes = b"/", method: bytes = b"POST") -> bytes:
+    """A request with a body and its Content-Length."""
+    return get(path, b"Content-Length: %d" % len(body), *fields, method=method) + body
+
+
+def ok(body: bytes, *fields: bytes, status: bytes = b"200 OK") -> bytes:
+    """A response with a body and its Content-Length."""
+    return b"\r\n".join([b"HTTP/1.1 " + status, b"Content-Length: %d" % len(body), *fields, b"", body])

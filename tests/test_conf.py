@@ -1,0 +1,213 @@
+"""Every configuration in conf/ loads, compiles, and does through each of its routes what it says."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from revproxy.cli import check
+from revproxy.config.load import load_file
+from tests.drive import World
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+NAMES = sorted(path.stem for path in CONF.glob("*.toml"))
+UPGRADE = ("Connection: Upgrade", "Upgrade: {}", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZQ==")
+JSON = "Content-Type: application/json"
+CDN = {"peer": "203.0.113.9"}
+
+
+class Case(NamedTuple):
+    """A request and what has to be in its answer (or, after ``not``, must not)."""
+
+    route: str
+    status: int
+    target: str
+    expected: tuple[str, ...] = ()
+    host: str = "example.com"
+    fields: tuple[str, ...] = ()
+    method: str = "GET"
+    body: bytes = b""
+    options: dict[str, Any] = {}  # noqa: RUF012  # never changed
+
+
+def upgrade(protocol: str) -> tuple[str, ...]:
+    return tuple(line.format(protocol) for line in UPGRADE)
+
+
+CASES: dict[str, list[Case]] = {
+    "demo": [
+        Case("pages", 200, "/", ("127.0.0.1:9001\nGET / ",)),
+        Case("pages", 200, "/", ("127.0.0.1:9002\nGET / ",)),
+        Case(
+            "api",
+            200,
+            "/api/hello",
+            ("127.0.0.1:9003\nGET /api/hello ", "x-demo-client: 192.0.2.7", "x-demo-route: api"),
+        ),
+        Case("api-listener", 200, "/hello", ("GET /api/hello ",), options={"listen": "api"}),
+        Case("ws", 101, "/ws", ("Upgrade: websocket",), fields=upgrade("websocket")),
+        Case("old", 200, "/old/page", ("GET /page ",)),
+        Case("upload", 200, "/upload", ("POST /upload ", "\n\nabc"), method="POST", body=b"abc"),
+        Case("moved", 302, "/home", ("Location: /\r\n",)),
+        Case("robots", 200, "/robots.txt", ("User-agent: *",)),
+    ],
+    "minimal": [Case("route-1", 200, "/any?x=1", ("127.0.0.1:9000\nGET /any?x=1 ", "Host: example.com"))],
+    "api-gateway": [
+        Case(
+            "users",
+            200,
+            "/v1/users/17",
+            ("127.0.0.1:9001\nGET /users/17 ", "x-real-ip: 192.0.2.7", "x-request-id: "),
+            "api.example.com",
+        ),
+        Case("users", 200, "/v1/users", ("GET /users ", "not secret"), "api.example.com", ("Cookie: secret",)),
+        Case("orders", 200, "/v1/orders/1?utm_source=x&a=1", ("GET /orders/1?a=1 ",), "api.example.com"),
+        Case(
+            "orders-write", 200, "/v1/orders/1", ("PUT /orders/1 ", "\n\n{}"), "api.example.com", (JSON,), "PUT", b"{}"
+        ),
+        Case("orders-not-json", 415, "/v1/orders/1", ("send application/json",), "api.example.com", (), "PUT", b"<a/>"),
+        Case(
+            "uploads", 200, "/v1/files/a", ("PUT /store/a ", "Host: files.internal"), "api.example.com", (), "PUT", b"x"
+        ),
+        Case("uploads", 413, "/v1/files/a", (), "api.example.com", ("Content-Length: 6000000000",), "PUT"),
+        Case("users", 413, "/v1/users", (), "api.example.com", ("Content-Length: 2000000",), "POST"),
+        Case("old-user", 200, "/user/17", ("GET /users/17 ",), "api.example.com"),
+        Case("api-nothing", 404, "/user/x", ("no such resource",), "api.example.com"),
+        Case("customers", 200, "/", ("x-customer-host: acme.customers.example.com",), "acme.customers.example.com"),
+        Case("admin", 200, "/", ("127.0.0.1:9007\n",), "admin.example.com", options={"peer": "10.1.2.3"}),
+        Case("admin-forbidden", 403, "/", (), "admin.example.com"),
+        Case("health", 200, "/healthz", ("ok\n", "cache-control: no-store"), "anything"),
+        Case("", 404, "/", (), "anything"),
+    ],
+    "websocket": [
+        Case(
+            "chat",
+            101,
+            "/chat/1",
+            ("Upgrade: websocket",),
+            fields=("Origin: https://example.com", *upgrade("websocket")),
+        ),
+        Case("chat-from-elsewhere", 403, "/chat/1", fields=("Origin: https://evil.example", *upgrade("websocket"))),
+        Case("custom", 101, "/custom", fields=upgrade("x-custom")),
+        Case("pages", 200, "/", ("127.0.0.1:9000\n", "not Upgrade"), fields=upgrade("websocket")),
+    ],
+    "behind-cdn": [
+        Case("to-https", 301, "/x?y", ("https://example.com/x?y",), fields=("X-Forwarded-Proto: http",), options=CDN),
+        Case("banned", 403, "/", fields=("X-Forwarded-For: 198.51.100.7", "X-Forwarded-Proto: https"), options=CDN),
+        Case(
+            "app",
+            200,
+            "/",
+            ("x-real-ip: 192.0.2.77", "X-Forwarded-For: 192.0.2.77, 203.0.113.9", "Forwarded: for=203.0.113.9"),
+            fields=("X-Forwarded-For: 192.0.2.77", "X-Forwarded-Proto: https"),
+            options=CDN,
+        ),
+        Case("to-https", 301, "/", fields=("X-Forwarded-Proto: https",)),  # a stranger's word
+    ],
+    "static-and-app": [
+        Case("to-https", 308, "/x?y", ("https://example.com:8443/x?y",), "example.com:8080"),
+        Case("health", 200, "/healthz", ("ok\n",)),
+        Case("www", 301, "/x", ("http://example.com/x",), "www.example.com", options={"listen": "site"}),
+        Case("static", 200, "/static/style.css", ("body {", "text/css", "max-age=3600"), options={"listen": "site"}),
+        Case("static", 404, "/static/none.css", ("max-age=3600",), options={"listen": "site"}),
+        Case("robots", 200, "/robots.txt", ("Disallow: /account/",), options={"listen": "site"}),
+        Case("moved", 302, "/blog/1", ("https://blog.example.com/blog/1",), options={"listen": "site"}),
+        Case("app", 200, "/account/", ("GET /account/ ", "nosniff"), options={"listen": "site"}),
+    ],
+    "slow-backend": [
+        Case("legacy", 200, "/form", ("POST /form ", "\n\nabc"), method="POST", body=b"abc"),
+        Case("legacy", 413, "/form", fields=("Content-Length: 2000000",), method="POST"),
+        Case("reports", 200, "/reports/2026", ("GET /reports/2026 ",)),
+    ],
+    "policies": [
+        Case("account", 401, "/account/", ("Who are you?", "WWW-Authenticate: Bearer", "not X-Signed-In-As")),
+        Case(
+            "account",
+            200,
+            "/account/",
+            ("X-Signed-In-As: alice", "X-User: alice", "not let-me-in"),
+            fields=("Authorization: Bearer let-me-in",),
+        ),
+        Case("upload", 200, "/upload", ("\n\nsome text",), method="POST", body=b"some text"),
+        Case("upload", 422, "/upload", ("No programs",), method="POST", body=b"\x7fELF..."),
+        Case("pages", 200, "/", ("GET / ",)),
+    ],
+}
+
+
+@pytest.fixture(autouse=True)
+def _policies_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(CONF))
+
+
+def world(name: str) -> World:
+    return World(load_file(CONF / f"{name}.toml"))
+
+
+def test_every_configuration_is_driven() -> None:
+    assert set(CASES) == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_checks_and_is_commented(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = CONF / f"{name}.toml"
+    assert check([str(path)]) == 0, capsys.readouterr().err
+    assert path.read_text("utf-8").startswith("# ")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_route_has_a_request(name: str) -> None:
+    routes = tomllib.loads((CONF / f"{name}.toml").read_text("utf-8"))["routes"]
+    names = {route.get("name", f"route-{number}") for number, route in enumerate(routes, 1)}
+    assert names <= {case.route for case in CASES[name]}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_does_what_it_says(name: str) -> None:
+    here = world(name)
+    for case in CASES[name]:
+        fields = list(case.fields)
+        if case.body:
+            fields.append(f"Content-Length: {len(case.body)}")
+        head = "\r\n".join([f"{case.method} {case.target} HTTP/1.1", f"Host: {case.host}", *fields, "", ""])
+        answer = here.say(head.encode(), *([case.body] if case.body else []), **case.options)
+        match = re.match(rb"HTTP/1\.1 (\d{3}) ", answer)
+        assert match, (case, answer)
+        assert int(match[1]) == case.status, (case, answer)
+        text = answer.decode().replace("\r\n", "\n")
+        for expected in case.expected:
+            expected = expected.replace("\r\n", "\n")
+            unwanted = expected.removeprefix("not ")
+            assert (expected in text) if unwanted == expected else (unwanted not in text), (case, text)
+        assert here.records[-1].route == case.route, case
+
+
+def test_websocket_conf_carries_bytes_both_ways() -> None:
+    here = world("websocket")
+    head = "\r\n".join(
+        ["GET /chat/1 HTTP/1.1", "Host: a", "Origin: https://example.com", *upgrade("websocket"), "", ""]
+    )
+    answer = here.say(head.encode(), b"hello", b"there")
+    assert answer.endswith(b"\r\n\r\nHELLOTHERE")
+
+
+def test_slow_backend_conf_asks_the_backend_when_the_body_is_there() -> None:
+    here = world("slow-backend")
+    answer = here.say(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc", wait=1.0)
+    assert answer == b""
+    assert here.dialled == []
+    answer = here.say(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc", b"def")
+    assert here.dialled == ["127.0.0.1:9000"]
+    assert answer.endswith(b"abcdef")
+
+
+def test_policies_conf_closes_for_maintenance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    here = world("policies")
+    assert here.get("/").startswith(b"HTTP/1.1 200 ")
+    (tmp_path / "closed-for-maintenance").touch()
+    assert here.get("/").startswith(b"HTTP/1.1 503 ")
