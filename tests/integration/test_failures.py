@@ -18,7 +18,6 @@ from tests.integration.harness import (
     ROOT,
     Backend,
     Client,
-    Proxy,
     Running,
     Stage,
     answers,
@@ -108,7 +107,7 @@ def test_a_backend_is_killed_under_load_and_comes_back(stage: Stage) -> None:
     backend.process.kill()
     backend.ends()
     until(lambda: load.statuses.get(502, 0) >= 20, "there is nobody")
-    again, _ = killable(stage, port)
+    killable(stage, port)
     before = load.statuses[200]
     until(lambda: load.statuses[200] >= before + 100, "it runs again")
     load.stop()
@@ -344,11 +343,12 @@ def test_backends_that_leave_at_every_point(stage: Stage, kind: str, how: str) -
 # -- garbage
 
 PIECES = [
-    b"GET ", b"POST ", b"/", b"/a?b=c", b"http://x/", b" HTTP/1.1", b" HTTP/1.0", b" HTTP/2.0", b"\r\n", b"\n", b"\r", b"\0",
-    b"Host: x", b"Host:", b"Content-Length: 5", b"Content-Length: -1", b"Content-Length: 99999999999999999999",
-    b"Transfer-Encoding: chunked", b"Transfer-Encoding: gzip", b"Connection: close", b"Connection: upgrade",
-    b"Upgrade: websocket", b"Expect: 100-continue", b"\r\n\r\n", b"5\r\nhello\r\n", b"0\r\n\r\n", b"ffffffffffffffff\r\n",
-    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\x16\x03\x01\x02\x00\x01", b" ", b"\t", b":", b"\xff\xfe", b"a" * 300, b"%00", b"..", b"*",
+    b"GET ", b"POST ", b"/", b"/a?b=c", b"http://x/", b" HTTP/1.1", b" HTTP/1.0", b" HTTP/2.0", b"\r\n", b"\n", b"\r",
+    b"\x00", b"Host: x", b"Host:", b"Content-Length: 5", b"Content-Length: -1",
+    b"Content-Length: 99999999999999999999", b"Transfer-Encoding: chunked", b"Transfer-Encoding: gzip",
+    b"Connection: close", b"Connection: upgrade", b"Upgrade: websocket", b"Expect: 100-continue", b"\r\n\r\n",
+    b"5\r\nhello\r\n", b"0\r\n\r\n", b"ffffffffffffffff\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01", b" ", b"\t", b":", b"\xff\xfe", b"a" * 300, b"%00", b"..", b"*",
 ]  # fmt: skip
 STARTS = [GET, POST, CHUNKED, b""]
 
@@ -429,7 +429,9 @@ def test_garbage_from_backends(stage: Stage, seed: int) -> None:
             return chance.randbytes(chance.randrange(1, 400))
         data = bytearray(chance.choice(list(RESPONSES.values())))
         for _ in range(chance.randrange(1, 6)):
-            data[chance.randrange(len(data))] = chance.choice(b"\r\n\0 :;0x-\xff") if kind == 1 else chance.randrange(256)
+            data[chance.randrange(len(data))] = (
+                chance.choice(b"\r\n\0 :;0x-\xff") if kind == 1 else chance.randrange(256)
+            )
         return bytes(data)
 
     proxy = stage.proxy_to(stage.backend(serve).port)
