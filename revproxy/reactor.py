@@ -3,23 +3,85 @@
 ``twistd --reactor=revproxy`` and ``revproxy run`` use it. The stock dispatch enters a log context
 for every readable descriptor; nothing here reads such contexts. On the 1 KiB proxy workload that
 is 27 -> 23 us CPU for a request. Errors are logged and disconnect the descriptor as in the stock
-reactor. Where epoll is not there, :func:`install` installs Twisted's default reactor.
+reactor. Accepting is as lean: no log prefixes made that nobody reads, no generator for each round,
+which is a tenth of a short connection. Where epoll is not there, :func:`install` installs
+Twisted's default reactor.
 """
 
 from __future__ import annotations
 
 import sys
+from socket import NI_NUMERICHOST, NI_NUMERICSERV, getnameinfo, socket
 from typing import Any
 
-from twisted.internet import main
+from twisted.internet import main, tcp
+from twisted.internet.address import IPv6Address
 from twisted.logger import Logger
 
 _log = Logger()
+
+#: Connections that are accepted before anything else is read.
+_ACCEPTS = 64
 
 if sys.platform == "linux":
     from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
 
     from twisted.internet.epollreactor import EPollReactor
+
+    class _Connection(tcp.Server):
+        """Twisted's, but for the strings it makes in advance for logs."""
+
+        def __init__(
+            self, skt: socket, protocol: Any, client: tuple[Any, ...], server: Any, sessionno: int, reactor: Any
+        ) -> None:
+            tcp.Connection.__init__(self, skt, protocol, reactor)
+            if len(client) != 2:
+                self._addressType = IPv6Address
+            self.server = server
+            self.client = client
+            self.sessionno = sessionno
+            self.hostname = client[0]
+            self.startReading()
+            self.connected = 1
+
+        @property
+        def logstr(self) -> str:  # type: ignore[override]  # an attribute there
+            return f"{self._getLogPrefix(self.protocol)},{self.sessionno},{self.hostname}"
+
+        @property
+        def repstr(self) -> str:  # type: ignore[override]  # an attribute there
+            return f"<{self.protocol.__class__.__name__} #{self.sessionno} from {self.hostname}>"
+
+    class _Port(tcp.Port):
+        """Twisted's, with a flat loop around ``accept``; whatever is out of the ordinary is left to Twisted."""
+
+        def doRead(self) -> None:
+            listening: Any = self.socket
+            accept = listening._accept  # of socket.socket: (descriptor, address)
+            family, kind = int(listening.family), int(listening.type)
+            factory: Any = self.factory
+            for _ in range(_ACCEPTS):
+                try:
+                    fd, address = accept()
+                except BlockingIOError:
+                    return
+                except OSError:
+                    # too many descriptors, a client that left already: Twisted knows what to do
+                    super().doRead()
+                    return
+                if len(address) != 2:
+                    host = getnameinfo(address, NI_NUMERICHOST | NI_NUMERICSERV)[0]
+                    address = (host, *address[1:])
+                try:
+                    skt = socket(family, kind, 0, fd)
+                    protocol = factory.buildProtocol(self._buildAddr(address))
+                    if protocol is None:
+                        skt.close()
+                        continue
+                    self.sessionno += 1
+                    protocol.makeConnection(_Connection(skt, protocol, address, self, self.sessionno, self.reactor))
+                except Exception:
+                    _log.failure("while accepting a connection")
 
     class LeanReactor(EPollReactor):
         """EPollReactor with a flat dispatch. ``_poller``, ``_selectables`` and ``_reads`` are its own."""
@@ -46,6 +108,12 @@ if sys.platform == "linux":
                     self._other(selectable, fd, event)
 
         doIteration = doPoll
+
+        def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
+            """Listen on TCP, as every reactor does."""
+            listening = _Port(port, factory, backlog, interface, self)
+            listening.startListening()
+            return listening
 
         def _other(self, selectable: Any, fd: int, event: int) -> None:
             reading = False

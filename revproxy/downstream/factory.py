@@ -32,10 +32,13 @@ class ClientFactory(Factory):
         self.scheme = scheme
         self.port = 0
         self.local = ""
+        self._last_peer: str | None = None
+        self._last_forwarded = b""
 
     def listening(self, address: Any) -> None:
         """The listener is there, at this address."""
         self.port = getattr(address, "port", 0)
+        self._last_peer = None
         host = getattr(address, "host", "")
         self.local = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}" if host else "localhost"
 
@@ -53,7 +56,14 @@ class ClientFactory(Factory):
             scheme=self.scheme,
             listen=self.listen,
             trusted=engine.is_trusted is not None and engine.is_trusted(peer),
-            forwarded=forwarded_lines(peer, self.port, self.scheme, engine.server.via),
+            forwarded=self._forwarded(peer),
             local=self.local,
         )
         return self.protocol(engine, arrival)
+
+    def _forwarded(self, peer: str) -> bytes:
+        """What backends are told of a peer; the last one's is kept, since the next is often the same."""
+        if peer != self._last_peer:
+            self._last_peer = peer
+            self._last_forwarded = forwarded_lines(peer, self.port, self.scheme, self.engine.server.via)
+        return self._last_forwarded

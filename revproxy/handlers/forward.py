@@ -84,12 +84,8 @@ class Forward:
         if not fresh and pool.idle:
             if exchange.request.method in IDEMPOTENT:
                 connection = pool.take()
-            elif not pool.closes_idle:
-                connection = pool.take()
-                while connection is not None and connection.stale():
-                    connection.retire()
-                    pool.closes_idle = True
-                    connection = None
+            else:
+                connection = pool.take_proven(exchange.engine.seconds())
         if connection is not None:
             connection.begin(exchange, self)
             return

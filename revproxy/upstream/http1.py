@@ -48,11 +48,12 @@ class BackendConnection(Wire):
     """A MessageStream over one backend connection; one exchange at a time.
 
     :ivar used: exchanges it has carried. :ivar born: reactor seconds of its making.
+    :ivar rested: reactor seconds when it last came to rest in the pool.
     """
 
     __slots__ = (
         "_buffer", "_chunked_request", "_chunks", "_interims", "_keep", "_left", "born", "exchange", "forward",
-        "pool", "used",
+        "pool", "rested", "used",
     )  # fmt: skip
 
     def __init__(self, pool: Pool) -> None:
@@ -62,6 +63,7 @@ class BackendConnection(Wire):
         self.forward: Forward | None = None
         self.used = 0
         self.born: float = pool.reactor.seconds()
+        self.rested: float = self.born
         self.dataReceived: Any = self._rest
         self._buffer = b""
         self._chunked_request = False
@@ -75,7 +77,8 @@ class BackendConnection(Wire):
     def rest(self, seconds: float) -> None:
         """Wait in the pool, for so long at most."""
         self.dataReceived = self._rest
-        at = self.deadline = self.clock.seconds() + seconds
+        now = self.rested = self.clock.seconds()
+        at = self.deadline = now + seconds
         if at < self._due:
             self.set_deadline(seconds)
 
@@ -209,6 +212,8 @@ class BackendConnection(Wire):
         body = data[end + 4 :]
         if self._buffer:
             self._buffer = b""
+        if self.pool.learning and self.used > 1:
+            self.pool.survived(exchange.started - self.rested)
         exchange.replay = None
         if size >= 0:
             there = len(body)
@@ -350,6 +355,7 @@ class BackendConnection(Wire):
             if self in self.pool.idle:
                 self.pool.idle.remove(self)
                 self.pool.closes_idle = True
+                self.pool.learning = False
             if self.transport is not None:
                 self.close()
         elif exchange.state >= TUNNEL and exchange.state != DONE:
@@ -370,6 +376,7 @@ class BackendConnection(Wire):
             else:
                 if self.used > 1:
                     self.pool.closes_idle = True
+                    self.pool.learning = False
                 self._failed(BACKEND_RESET, "closed before the response")
         else:
             self._failed(BACKEND_BODY_CUT, "closed within the body")

@@ -27,6 +27,8 @@ from revproxy.http.fields import SECRET
 from revproxy.http.message import MAPPED, Response, ResponseBlock
 from revproxy.upstream.http1 import BackendConnection
 
+_PROVEN = 0.001  # seconds of rest that any backend is trusted to allow
+_PROVEN_ENOUGH = 30.0  # and that are enough to know
 _HEAD = 1024  # bytes of the longest response head that is remembered
 _HEADS = 256  # and how many are
 _SEEN = 2048  # marks of heads that came once
@@ -49,10 +51,12 @@ class Pool:
     :param settings: limits, in connections and seconds.
     :ivar closes_idle: the backend was seen closing a connection that was kept for it;
         what must not be repeated goes out on fresh connections from then on.
+    :ivar proven: seconds that a connection has rested and was still good. What must not be repeated
+        trusts no longer rest than that. :ivar learning: whether that is still being found out.
     """
 
     __slots__ = (
-        "_connector", "_seen", "_waiting", "closed", "closes_idle", "endpoint", "heads", "idle", "open", "reactor",
+        "_connector", "_seen", "_waiting", "closed", "closes_idle", "endpoint", "heads", "idle", "learning", "open", "proven", "reactor",
         "settings", "timeouts",
     )  # fmt: skip
 
@@ -65,6 +69,8 @@ class Pool:
         self.open = 0
         self.closed = False
         self.closes_idle = False
+        self.proven = _PROVEN
+        self.learning = True
         self._waiting: deque[Deferred[BackendConnection]] = deque()
         self._connector = _Connector(self)
         self.heads: dict[bytes, ResponseBlock] = {}
@@ -73,6 +79,28 @@ class Pool:
     def take(self) -> BackendConnection | None:
         """An idle connection, the one used last, or ``None``."""
         return self.idle.pop() if self.idle else None
+
+    def take_proven(self, now: float) -> BackendConnection | None:
+        """An idle connection for what must not be repeated: one that can't have been closed, as far as is known."""
+        if self.closes_idle or not self.idle:
+            return None
+        connection = self.idle[-1]
+        if now - connection.rested > self.proven:
+            return None
+        self.idle.pop()
+        if connection.stale():
+            self.closes_idle = True
+            self.learning = False
+            connection.retire()
+            return None
+        return connection
+
+    def survived(self, rest: float) -> None:
+        """A connection was used after so many seconds of rest, and the backend answered."""
+        if rest > self.proven:
+            self.proven = rest
+            if rest >= _PROVEN_ENOUGH:
+                self.learning = False
 
     def put(self, connection: BackendConnection) -> None:
         """A connection is free again: for who waits, for later, or to be closed."""
