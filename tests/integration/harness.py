@@ -215,13 +215,13 @@ class Stage:
 class Backend:
     """A backend whose behaviour is a function that gets each connection in a thread of its own.
 
-    :ivar connections: how many came. :ivar port: where it listens.
+    :ivar serve: the function. :ivar connections: how many came. :ivar port: where it listens.
     """
 
     def __init__(
         self, serve: Callable[[socket.socket], None], receive_buffer: int | None = None, port: int = 0
     ) -> None:
-        self._serve = serve
+        self.serve = serve
         self.connections = 0
         self._open: set[socket.socket] = set()
         self._listener = socket.socket()
@@ -246,18 +246,27 @@ class Backend:
 
     def _run(self, connection: socket.socket) -> None:
         try:
-            self._serve(connection)
+            self.serve(connection)
         except OSError:
             pass
         finally:
             self._open.discard(connection)
             connection.close()
 
+    def becomes(self, serve: Callable[[socket.socket], None]) -> None:
+        """Behave otherwise from now on, and close what there is."""
+        self.serve = serve
+        self.hang_up()
+
     def finish(self) -> None:
         """Close everything."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Close every connection."""
         for connection in list(self._open):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)

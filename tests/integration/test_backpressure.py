@@ -176,11 +176,11 @@ def upload_slowly(stage: Stage, size: int, seconds: float | None) -> None:
 
 
 def test_a_download_by_a_slow_reader(stage: Stage) -> None:
-    download_slowly(stage, 100 * MB, 6 * MB)
+    download_slowly(stage, 100 * MB, 4 * MB)
 
 
 def test_an_upload_to_a_slow_backend(stage: Stage) -> None:
-    upload_slowly(stage, 100 * MB, 1.2)
+    upload_slowly(stage, 100 * MB, 0.8)
 
 
 MANY = 200
