@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from attrs import evolve
+
+from revproxy.config.load import load_text
+from revproxy.config.model import Config, Middleware
+
 ADDRESS = "tcp:127.0.0.1:9000"
 SECOND = "tcp:127.0.0.1:9001"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -41,3 +46,10 @@ def post(body: bytes, *fields: bytes, path: bytes = b"/", method: bytes = b"POST
 def ok(body: bytes, *fields: bytes, status: bytes = b"200 OK") -> bytes:
     """A response with a body and its Content-Length."""
     return b"\r\n".join([b"HTTP/1.1 " + status, b"Content-Length: %d" % len(body), *fields, b"", body])
+
+
+def hooked(text: str, *middleware: Middleware) -> Config:
+    """The configuration in a text, its first route with these hooks."""
+    config = load_text(text)
+    first, *rest = config.routes
+    return evolve(config, routes=(evolve(first, middleware=middleware), *rest))

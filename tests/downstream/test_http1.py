@@ -228,8 +228,8 @@ def test_statuses_from_100_to_999_pass(play, status):
 def test_what_browsers_send_raw_passes(play):
     scenario = play(toml())
     client, backend = scenario.client(), scenario.backend(ADDRESS)
-    client.send(get(b"/a?q=[{}]|^`\"<>\\"))
-    backend.expect_request(b"GET", b"/a?q=[{}]|^`\"<>\\")
+    client.send(get(b'/a?q=[{}]|^`"<>\\'))
+    backend.expect_request(b"GET", b'/a?q=[{}]|^`"<>\\')
     backend.send(OK)
     client.expect_response(200, b"ok")
 
@@ -240,7 +240,10 @@ def test_what_browsers_send_raw_passes(play):
 def test_chunked_both_ways_with_trailers(play):
     scenario = play(toml())
     client, backend = scenario.client(), scenario.backend(ADDRESS)
-    client.send(get(b"/", b"Transfer-Encoding: chunked", method=b"POST") + b"5;x=y\r\nhello\r\n6\r\n world\r\n0\r\nx-t: 1\r\n\r\n")
+    client.send(
+        get(b"/", b"Transfer-Encoding: chunked", method=b"POST")
+        + b"5;x=y\r\nhello\r\n6\r\n world\r\n0\r\nx-t: 1\r\n\r\n"
+    )
     backend.expect_request(b"POST", b"/", b"hello world", trailers=[(b"x-t", b"1")])
     backend.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\nx-u: 2\r\n\r\n")
     client.expect_response(200, b"abcdef", trailers=[(b"x-u", b"2")])
@@ -645,6 +648,18 @@ def test_a_client_that_does_not_read_is_cut(play_once):
     assert client.ended == "reset"
     assert backend.connection.ended == "reset"
     assert scenario.log[0].fault == "client-reads-slowly"
+
+
+@pytest.mark.parametrize("fields", [[], [b"Connection: close"]])
+def test_a_client_that_never_takes_the_end_of_its_answer_is_cut(play_once, fields):
+    scenario = play_once(toml())
+    client, backend = scenario.client(), scenario.backend(ADDRESS)
+    client.send(get(b"/", *fields))
+    client.stop_reading()
+    backend.send(ok(b"x" * 50_000))
+    scenario.advance(200)
+    assert client.ended == "reset"
+    assert not scenario.engine.connections
 
 
 def test_a_client_that_reads_again_in_time_is_kept(play_once):

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from revproxy import fault
-from revproxy.upstream.retry import IDEMPOTENT, may_retry
+from revproxy.upstream.retry import IDEMPOTENT, SAFE, may_retry
 from tests.kit import ADDRESS, OK, SECOND, get, post, toml
 
 
@@ -134,13 +134,27 @@ def test_nothing_is_repeated_once_a_byte_of_an_answer_came(play, response):
     backend.expect_connections(1)
 
 
-def test_a_get_on_a_fresh_connection_is_not_repeated(play):
-    scenario = play(toml())
-    client, backend = scenario.client(), scenario.backend(ADDRESS)
-    client.send(get())
-    backend.connection.reset()
+@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"OPTIONS"])
+def test_safe_requests_go_out_again_after_a_fresh_connection_was_lost(play, method):
+    scenario = play(toml("", f'backends = ["{ADDRESS}", "{SECOND}"]'))
+    client, first, second = scenario.client(), scenario.backend(ADDRESS), scenario.backend(SECOND)
+    client.send(get(b"/x", method=method))
+    first.connection.reset()
+    second.expect_request(method, b"/x")
+    second.send(OK)
+    client.expect_response(200, head=method == b"HEAD")
+    assert [(record.fault, record.retries) for record in scenario.log] == [("", 1)]
+
+
+@pytest.mark.parametrize("sent", [post(b"body"), post(b"body", method=b"PUT"), get(method=b"DELETE"), get(method=b"TRACE")])
+def test_other_requests_do_not(play, sent):
+    scenario = play(toml("", f'backends = ["{ADDRESS}", "{SECOND}"]'))
+    client, first, second = scenario.client(), scenario.backend(ADDRESS), scenario.backend(SECOND)
+    client.send(sent)
+    first.connection.reset()
     client.expect_response(502)
-    backend.expect_connections(1)
+    first.expect_connections(1)
+    assert second.attempts == []
 
 
 def test_the_retry_is_a_matter_of_one_exchange(play):
@@ -189,12 +203,13 @@ def test_what_may_be_repeated():
         elif case.retry == "unsent":
             expected = True
         else:
-            expected = reused and replayable and method in IDEMPOTENT
+            expected = replayable and method in (IDEMPOTENT if reused else SAFE)
         assert verdict is expected, (case, method, reused, replayable, tries)
 
 
 def test_posts_and_patches_are_not_idempotent():
     assert not {b"POST", b"PATCH", b"CONNECT", b"BREW"} & IDEMPOTENT
+    assert SAFE < IDEMPOTENT
 
 
 def test_only_faults_of_backends_are_repeated():
