@@ -317,7 +317,7 @@ class BackendConnection(Wire):
         if self._pausing:
             self.resume_reading(self._pausing)
         # with a request half sent, the next one would be written into its body
-        if keep and exchange.state not in (ASKING, EARLY) and not (self._registered and self.queued()):
+        if keep and exchange.state not in (ASKING, EARLY):
             self.pool.put(self)
         else:
             self.dataReceived = ignore
