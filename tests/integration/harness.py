@@ -35,6 +35,12 @@ def twistd(*options: str) -> list[str]:
     return [*TWISTD, "--pidfile=", *options, "-n", "revproxy"]
 
 
+def environment() -> dict[str, str]:
+    """Return the environment of what is started: our own package; compiled once, for the sake of the many starts."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**inherited, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+
 def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
     """Return the first true value of ``condition``; fails after ``seconds``."""
     end = time.monotonic() + seconds
@@ -56,7 +62,7 @@ class Running:
             self.process = subprocess.Popen(
                 [str(word) for word in command],
                 cwd=folder,
-                env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+                env=environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
@@ -215,13 +221,13 @@ class Stage:
 class Backend:
     """A backend whose behaviour is a function that gets each connection in a thread of its own.
 
-    :ivar connections: how many came. :ivar port: where it listens.
+    :ivar serve: the function. :ivar connections: how many came. :ivar port: where it listens.
     """
 
     def __init__(
         self, serve: Callable[[socket.socket], None], receive_buffer: int | None = None, port: int = 0
     ) -> None:
-        self._serve = serve
+        self.serve = serve
         self.connections = 0
         self._open: set[socket.socket] = set()
         self._listener = socket.socket()
@@ -246,18 +252,27 @@ class Backend:
 
     def _run(self, connection: socket.socket) -> None:
         try:
-            self._serve(connection)
+            self.serve(connection)
         except OSError:
             pass
         finally:
             self._open.discard(connection)
             connection.close()
 
+    def becomes(self, serve: Callable[[socket.socket], None]) -> None:
+        """Behave otherwise from now on, and close what there is."""
+        self.serve = serve
+        self.hang_up()
+
     def finish(self) -> None:
         """Close everything."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Close every connection."""
         for connection in list(self._open):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)

@@ -176,38 +176,40 @@ def upload_slowly(stage: Stage, size: int, seconds: float | None) -> None:
 
 
 def test_a_download_by_a_slow_reader(stage: Stage) -> None:
-    download_slowly(stage, 100 * MB, 6 * MB)
+    download_slowly(stage, 100 * MB, 4 * MB)
 
 
 def test_an_upload_to_a_slow_backend(stage: Stage) -> None:
-    upload_slowly(stage, 100 * MB, 1.2)
+    upload_slowly(stage, 100 * MB, 0.8)
 
 
-MANY = 200
+MANY = pytest.mark.parametrize("many", [50, pytest.param(200, marks=pytest.mark.slow)])
 #: More than what the kernel holds of each stream.
 LONG = 1024 * MB
-GO_ON = 8 * MB
+GO_ON = 7 * MB
 
 
 def stalls(counted: list[int], memory: Memory) -> None:
-    """Wait until the count does not grow any more."""
-    before = -1
-    while len(counted) != before:
-        before = len(counted)
-        memory.watch(0.25)
+    """Wait until hardly anything moves any more: the kernel goes on in splinters."""
+    before, now = 0, 1
+    while now - before > now * 0.02:
+        before = now
+        memory.watch(0.2)
+        now = sum(counted)
 
 
-def test_many_downloads_that_stall(stage: Stage) -> None:
+@MANY
+def test_many_downloads_that_stall(stage: Stage, many: int) -> None:
     sent: list[int] = []
     proxy = stage.proxy_to(stage.backend(sends(LONG, sent)).port)
     memory = Memory(proxy)
-    clients = [Client(proxy.port, receive_buffer=NARROW) for _ in range(MANY)]
+    clients = [Client(proxy.port, receive_buffer=NARROW) for _ in range(many)]
     try:
         for client in clients:
             client.send(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
         stalls(sent, memory)
-        print(f"the kernel holds {sum(sent) / MANY / MB:.1f} MB of each")
-        for client in clients[:3]:  # a stalled one goes on when it is read
+        print(f"the kernel holds {sum(sent) / many / MB:.1f} MB of each")
+        for client in clients[:1]:  # a stalled one goes on when it is read
             got = 0
             while got < GO_ON:
                 data = client.socket.recv(1 << 18)
@@ -216,15 +218,16 @@ def test_many_downloads_that_stall(stage: Stage) -> None:
     finally:
         for client in clients:
             client.socket.close()
-    memory.check(f"{MANY} downloads", MANY)
+    memory.check(f"{many} downloads", many)
     proxy.serves()
 
 
-def test_many_uploads_that_stall(stage: Stage) -> None:
+@MANY
+def test_many_uploads_that_stall(stage: Stage, many: int) -> None:
     taker = Taker()
     proxy = stage.proxy_to(stage.backend(taker, receive_buffer=NARROW).port)
     memory = Memory(proxy)
-    clients = [upload(proxy.port, GO_ON if number < 3 else LONG) for number in range(MANY)]
+    clients = [upload(proxy.port, GO_ON if number < 1 else LONG) for number in range(many)]
     pushed: list[int] = []
 
     def push_counting(client: Client, left: int) -> None:
@@ -237,25 +240,25 @@ def test_many_uploads_that_stall(stage: Stage) -> None:
             pass
 
     threads = [
-        threading.Thread(target=push_counting, args=(client, GO_ON if number < 3 else LONG), daemon=True)
+        threading.Thread(target=push_counting, args=(client, GO_ON if number < 1 else LONG), daemon=True)
         for number, client in enumerate(clients)
     ]
     try:
         for thread in threads:
             thread.start()
         stalls(pushed, memory)
-        print(f"the kernel holds {sum(pushed) / MANY / MB:.1f} MB of each")
-        for client in clients[3:]:
+        print(f"the kernel holds {sum(pushed) / many / MB:.1f} MB of each")
+        for client in clients[1:]:
             client.socket.shutdown(socket.SHUT_RDWR)
         taker.go.set()
-        for client in clients[:3]:  # a stalled one goes on when it is read
+        for client in clients[:1]:  # a stalled one goes on when it is read
             assert client.read()[0] == 200
     finally:
         for client in clients:
             client.socket.close()
         for thread in threads:
             thread.join(10)
-    memory.check(f"{MANY} uploads", MANY)
+    memory.check(f"{many} uploads", many)
     proxy.serves()
 
 

@@ -9,7 +9,7 @@ import struct
 import sys
 import threading
 import time
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
@@ -18,6 +18,7 @@ from tests.integration.harness import (
     ROOT,
     Backend,
     Client,
+    Proxy,
     Running,
     Stage,
     answers,
@@ -32,6 +33,26 @@ GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"
 CHUNKED = b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Proxy, Backend]]:
+    """Return a proxy for many tests, and its backend, which each of them gives a behaviour."""
+    stage = Stage(tmp_path_factory.mktemp("shared"))
+    backend = stage.backend(answers)
+    yield stage.proxy_to(backend.port), backend
+    stage.close()
+
+
+@pytest.fixture
+def proxy(shared: tuple[Proxy, Backend]) -> Proxy:
+    shared[1].becomes(answers)
+    return shared[0]
+
+
+@pytest.fixture
+def backend(proxy: Proxy, shared: tuple[Proxy, Backend]) -> Backend:
+    return shared[1]
 
 
 def reset(connection: socket.socket) -> None:
@@ -135,8 +156,7 @@ def test_one_of_two_backends_is_killed_under_load(stage: Stage) -> None:
 # -- backends that stall
 
 
-@pytest.mark.parametrize("request_", [GET, POST], ids=["get", "post"])
-def test_a_backend_that_never_answers(stage: Stage, request_: bytes) -> None:
+def test_a_backend_that_never_answers(stage: Stage) -> None:
     def silent(connection: socket.socket) -> None:
         while connection.recv(65536):
             pass
@@ -153,12 +173,11 @@ def test_a_backend_that_never_answers(stage: Stage, request_: bytes) -> None:
         """
     )
     with Client(proxy.port) as client:
-        began = time.monotonic()
-        client.send(request_)
-        assert client.read()[0] == 504
-        assert 0.3 < time.monotonic() - began < 2
-        client.send(request_)  # the connection goes on
-        assert client.read()[0] == 504
+        for request in (GET, POST, GET):  # the connection goes on
+            began = time.monotonic()
+            client.send(request)
+            assert client.read()[0] == 504
+            assert 0.3 < time.monotonic() - began < 2
     assert "backend-first-byte-timeout" in proxy.output or " 504 " in proxy.output
 
 
@@ -249,8 +268,7 @@ def everywhere(data: bytes) -> list[int]:
 
 @pytest.mark.parametrize("how", ["close", "reset"])
 @pytest.mark.parametrize("request_", [GET, POST, CHUNKED], ids=["get", "post", "chunked"])
-def test_clients_that_leave_at_every_point(stage: Stage, request_: bytes, how: str) -> None:
-    proxy = stage.proxy_to(stage.backend(answers).port)
+def test_clients_that_leave_at_every_point(proxy: Proxy, request_: bytes, how: str) -> None:
     before = proxy.descriptors()
     for at in [*everywhere(request_), len(request_)]:
         client = Client(proxy.port)
@@ -263,7 +281,7 @@ def test_clients_that_leave_at_every_point(stage: Stage, request_: bytes, how: s
     proxy.settles(before)
 
 
-def test_clients_that_leave_within_a_response(stage: Stage) -> None:
+def test_clients_that_leave_within_a_response(proxy: Proxy, backend: Backend) -> None:
     body = b"b" * 400_000
 
     def serve(connection: socket.socket) -> None:
@@ -276,7 +294,7 @@ def test_clients_that_leave_within_a_response(stage: Stage) -> None:
             else:
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
 
-    proxy = stage.proxy_to(stage.backend(serve).port)
+    backend.becomes(serve)
     before = proxy.descriptors()
     for target in (b"chunked", b"length"):
         for size in (0, 1, 20, 1000, 70_000, 300_000):
@@ -309,7 +327,7 @@ RESPONSES = {
 
 @pytest.mark.parametrize("how", ["close", "reset"])
 @pytest.mark.parametrize("kind", RESPONSES)
-def test_backends_that_leave_at_every_point(stage: Stage, kind: str, how: str) -> None:
+def test_backends_that_leave_at_every_point(proxy: Proxy, backend: Backend, kind: str, how: str) -> None:
     response = RESPONSES[kind]
     points = everywhere(response)
 
@@ -324,7 +342,7 @@ def test_backends_that_leave_at_every_point(stage: Stage, kind: str, how: str) -
             time.sleep(0.005)
             reset(connection)
 
-    proxy = stage.proxy_to(stage.backend(serve).port)
+    backend.becomes(serve)
     before = proxy.descriptors()
     head_end = response.rindex(b"200 OK")
     head_end = response.index(b"\r\n\r\n", head_end) + 4
@@ -390,9 +408,8 @@ def statuses_of(data: bytes) -> list[int]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_garbage_from_clients(stage: Stage, seed: int) -> None:
+def test_garbage_from_clients(proxy: Proxy, seed: int) -> None:
     chance = random.Random(seed)
-    proxy = stage.proxy_to(stage.backend(answers).port)
     before = proxy.descriptors()
     seen: dict[int, int] = {}
     for _ in range(60):
@@ -414,7 +431,7 @@ def test_garbage_from_clients(stage: Stage, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_garbage_from_backends(stage: Stage, seed: int) -> None:
+def test_garbage_from_backends(proxy: Proxy, backend: Backend, seed: int) -> None:
     chance = random.Random(1000 + seed)
     bad: list[bytes] = [b""]
 
@@ -434,7 +451,7 @@ def test_garbage_from_backends(stage: Stage, seed: int) -> None:
             )
         return bytes(data)
 
-    proxy = stage.proxy_to(stage.backend(serve).port)
+    backend.becomes(serve)
     before = proxy.descriptors()
     seen: dict[object, int] = {}
     for _ in range(80):
@@ -454,8 +471,7 @@ def test_garbage_from_backends(stage: Stage, seed: int) -> None:
     proxy.settles(before)
 
 
-def test_garbage_by_the_byte_is_judged_alike(stage: Stage, tmp_path: Path) -> None:
-    proxy = stage.proxy_to(stage.backend(answers).port)
+def test_garbage_by_the_byte_is_judged_alike(proxy: Proxy) -> None:
     chance = random.Random(7)
     for _ in range(25):
         data = garbage(chance)[:120]

@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -197,9 +197,12 @@ def test_node_as_a_backend(stage: Stage, peer: Find) -> None:
 # -- curl before us
 
 
-@pytest.fixture
-def demo(stage: Stage) -> Proxy:
-    return stage.proxy_to(stage.demo())
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    """Return a proxy in front of a bundled demo backend, for all tests here."""
+    stage = Stage(tmp_path_factory.mktemp("demo"))
+    yield stage.proxy_to(stage.demo())
+    stage.close()
 
 
 def test_curl_versions_and_methods(demo: Proxy, curl: Callable[..., bytes], tmp_path: Path) -> None:
