@@ -139,6 +139,7 @@ class Exchange:
         "connect_time",
         "delivering",
         "detail",
+        "early_end",
         "engine",
         "fault",
         "first_byte_time",
@@ -176,6 +177,7 @@ class Exchange:
         self.fault: Fault | None = None
         self.detail = ""
         self.delivering = False
+        self.early_end: Sequence[Any] | None = None
         self.sent = 0
         self.received = 0
         self.started: float = engine.seconds()
@@ -427,6 +429,8 @@ class Exchange:
             state = self.state = _TABLE[self.state][HEAD]
             assert state != _NO, "two response heads"
         self.client.write_head(self.response, first, ended)  # 8
+        if self.early_end is not None and not ended:
+            self.response_end(self.early_end)
 
     def response_body(self, data: bytes) -> None:
         """Body bytes from the sink."""
@@ -436,6 +440,9 @@ class Exchange:
     def response_end(self, trailers: Sequence[Any] = ()) -> None:
         """The sink's body is complete."""
         if self.state == DONE:
+            return
+        if self.state in (ASKING, ASKED) and self.response is not None:
+            self.early_end = trailers  # the head still waits for a hook
             return
         state = self.state = _TABLE[self.state][RESPONSE_END]
         assert state != _NO, "the end of a response before its head"

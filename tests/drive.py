@@ -21,6 +21,8 @@ from revproxy.config.model import Config
 from revproxy.downstream.factory import ClientFactory
 from revproxy.engine import Engine
 
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: %b\r\nConnection: Upgrade\r\n\r\n"
+
 
 class Pipe(StringTransport):
     """A transport that keeps what was written until it is pumped to the other end."""
@@ -73,9 +75,7 @@ class Echo(Protocol):
         self.data = b""
         if b"upgrade" in fields:
             self.upgraded = True
-            self.transport.write(
-                b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
-            )
+            self.transport.write(SWITCH % fields[b"upgrade"])
             return
         body = self.address.encode() + b"\n" + head + b"\n\n" + rest
         answer = b"HTTP/1.1 200 OK\r\nServer: echo\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % len(

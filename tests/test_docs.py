@@ -223,3 +223,11 @@ def test_every_page_is_in_the_table_of_contents() -> None:
     index = (ROOT / "docs" / "index.rst").read_text("utf-8").split()
     pages = {path.stem for path in (ROOT / "docs").glob("*.rst")} - {"index"}
     assert pages <= set(index)
+
+
+@pytest.mark.parametrize("name", ["test_the_prefix_is_stripped", "test_a_slow_backend_is_given_up"])
+def test_the_documented_tests_pass(name: str) -> None:
+    (block,) = (block for block in in_language("python") if block.file == "docs/testing.rst")
+    namespace: dict[str, Any] = {}
+    exec(compile(block.text, str(block), "exec"), namespace)
+    namespace[name]()

@@ -8,7 +8,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 from twisted.web.static import Data
 
-from revproxy.downstream.resource import ReverseProxyResource
+from revproxy import ReverseProxyResource
 
 
 async def main(reactor, port="8080", backend="tcp:127.0.0.1:9000"):

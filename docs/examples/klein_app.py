@@ -6,9 +6,7 @@ from klein import Klein
 from twisted.internet import defer, task
 from twisted.internet.endpoints import serverFromString
 
-from revproxy.downstream.resource import ReverseProxyResource
-from revproxy.downstream.site import ReverseProxySite
-from revproxy.downstream.tree import PathTree
+from revproxy import PathTree, ReverseProxyResource, ReverseProxySite
 
 app = Klein()
 

@@ -7,8 +7,8 @@ import os
 
 from twisted.application import service
 
+from revproxy import ReverseProxyService
 from revproxy.config.model import AccessLog, Backend, Config, Listen, Match, Respond, Route, Upstream
-from revproxy.service import ReverseProxyService
 
 PORT = os.environ.get("PORT", "8080")
 BACKEND = os.environ.get("BACKEND", "tcp:127.0.0.1:9000")

@@ -7,8 +7,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.web.resource import Resource
 from twisted.web.static import Data
 
-from revproxy.downstream.resource import ReverseProxyResource
-from revproxy.downstream.site import ReverseProxySite
+from revproxy import ReverseProxyResource, ReverseProxySite
 
 
 async def main(reactor, port="8080", backend="tcp:127.0.0.1:9000"):

@@ -7,8 +7,7 @@ from twisted.internet.endpoints import serverFromString
 from twisted.web.server import Site
 from twisted.web.static import Data
 
-from revproxy.downstream.resource import ReverseProxyResource
-from revproxy.downstream.tree import VirtualHosts
+from revproxy import ReverseProxyResource, VirtualHosts
 
 
 def page(text):

@@ -104,9 +104,8 @@ class ClientConnection(PacedWire):
 
     def stopped(self) -> None:
         """No more time: whatever goes on here ends now."""
-        self._broken = True
-        if self.exchange is not None:
-            self.exchange.fail(STOPPED)
+        if self.exchange is not None and self.exchange.fault is None:
+            self.exchange.fault = STOPPED
         self.cut()
 
     # -- reading requests

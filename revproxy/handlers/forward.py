@@ -132,6 +132,7 @@ class Forward:
             replayable=not had_body or replay is not None or exchange.held is not None,
             tries=exchange.tries,
             most=len(self.upstream.backends) + 1,
+            elsewhere=len(self.upstream.backends) > 1,
         ):
             if replay is not None and exchange.held is None:
                 exchange.held = [chunk for chunk in replay if chunk]
@@ -139,8 +140,7 @@ class Forward:
             if exchange.state == ASKING and exchange.held_size:
                 exchange.client.resume_reading(NO_PEER)
             # a backend that closes idle connections is well: once more, on a fresh one
-            others = not reused and len(self.upstream.backends) > 1
-            self._try(exchange, (exchange.backend,) if others else (), True)
+            self._try(exchange, () if reused else (exchange.backend,), True)
         else:
             exchange.fail(fault, detail)
 

@@ -6,7 +6,7 @@ Rules of this module:
 * something was sent and no byte of a response came, on a connection that had been used before:
   the backend most likely closed it just then. Idempotent requests whose body can be repeated go
   out again, on a fresh connection;
-* the same on a fresh connection: only safe requests go out again, to another backend if there is one;
+* the same on a fresh connection: only safe requests go out again, and to another backend;
 * everything else would risk doing a thing twice.
 """
 
@@ -30,12 +30,14 @@ def may_retry(
     replayable: bool,
     tries: int,
     most: int,
+    elsewhere: bool = False,
     trace: list[str] | None = None,
 ) -> bool:
     """Whether to try again after ``fault``.
 
     :param reused: the connection had carried another exchange before.
     :param replayable: all that was sent of the body is still there.
+    :param elsewhere: there is another backend to ask.
     :param tries: tries so far, this one included. :param most: tries in all.
     """
     if tries >= most:
@@ -44,7 +46,7 @@ def may_retry(
         verdict, why = True, "nothing was sent"
     elif fault.retry != "idempotent":
         verdict, why = False, f"{fault.word} is never tried again"
-    elif not reused and method not in SAFE:
+    elif not reused and not (elsewhere and method in SAFE):
         verdict, why = False, "the connection was fresh"
     elif method not in IDEMPOTENT:
         verdict, why = False, f"{method.decode('ascii', 'replace')} is not idempotent"
@@ -53,7 +55,7 @@ def may_retry(
     elif reused:
         verdict, why = True, "idempotent, on a connection the backend had kept open"
     else:
-        verdict, why = True, "safe"
+        verdict, why = True, "safe, and there is another backend"
     if trace is not None:
         trace.append(why)
     return verdict

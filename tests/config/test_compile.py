@@ -85,7 +85,13 @@ def test_responses_pass_hooks_the_other_way_round():
 
 @pytest.mark.parametrize(
     ("limits", "expected"),
-    [(None, 100), (RouteLimits(), 100), (RouteLimits(body=None), None), (RouteLimits(body=5), 5), (RouteLimits(body=0), 0)],
+    [
+        (None, 100),
+        (RouteLimits(), 100),
+        (RouteLimits(body=None), None),
+        (RouteLimits(body=5), 5),
+        (RouteLimits(body=0), 0),
+    ],
 )
 def test_limits_of_a_route_take_the_place_of_the_servers(limits, expected):
     assert route(Server(limits=Limits(body=100)), limits=limits).max_body == expected
@@ -100,7 +106,9 @@ def test_minimum_rate_of_a_route():
 
 
 def test_names_are_given_where_none_was_written():
-    table = compiled(toml(route='respond = { body = "x" }', more='[[routes]]\nname = "b"\nmatch = { path = "/b" }\nupstream = "app"'))
+    table = compiled(
+        toml(route='respond = { body = "x" }', more='[[routes]]\nname = "b"\nmatch = { path = "/b" }\nupstream = "app"')
+    )
     assert [one.name for one in table.routes] == ["route-1", "b"]
 
 

@@ -228,8 +228,8 @@ def test_statuses_from_100_to_999_pass(play, status):
 def test_what_browsers_send_raw_passes(play):
     scenario = play(toml())
     client, backend = scenario.client(), scenario.backend(ADDRESS)
-    client.send(get(b"/a?q=[{}]|^`\"<>\\"))
-    backend.expect_request(b"GET", b"/a?q=[{}]|^`\"<>\\")
+    client.send(get(b'/a?q=[{}]|^`"<>\\'))
+    backend.expect_request(b"GET", b'/a?q=[{}]|^`"<>\\')
     backend.send(OK)
     client.expect_response(200, b"ok")
 
@@ -240,7 +240,10 @@ def test_what_browsers_send_raw_passes(play):
 def test_chunked_both_ways_with_trailers(play):
     scenario = play(toml())
     client, backend = scenario.client(), scenario.backend(ADDRESS)
-    client.send(get(b"/", b"Transfer-Encoding: chunked", method=b"POST") + b"5;x=y\r\nhello\r\n6\r\n world\r\n0\r\nx-t: 1\r\n\r\n")
+    client.send(
+        get(b"/", b"Transfer-Encoding: chunked", method=b"POST")
+        + b"5;x=y\r\nhello\r\n6\r\n world\r\n0\r\nx-t: 1\r\n\r\n"
+    )
     backend.expect_request(b"POST", b"/", b"hello world", trailers=[(b"x-t", b"1")])
     backend.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\nx-u: 2\r\n\r\n")
     client.expect_response(200, b"abcdef", trailers=[(b"x-u", b"2")])

@@ -290,7 +290,9 @@ def upgrade(protocol: bytes = b"websocket", *fields: bytes) -> bytes:
     return get(b"/chat", b"Connection: Upgrade", b"Upgrade: " + protocol, *fields)
 
 
-SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n"
+SWITCH = (
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n"
+)
 
 
 def open_tunnel(play, server="", upstream=""):
@@ -299,9 +301,7 @@ def open_tunnel(play, server="", upstream=""):
     client.send(upgrade())
     backend.expect_request(b"GET", b"/chat", headers={b"Connection": b"Upgrade", b"Upgrade": b"websocket"})
     backend.send(SWITCH)
-    client.expect_response(
-        101, headers={b"Upgrade": b"websocket", b"Sec-WebSocket-Accept": b"x"}
-    )
+    client.expect_response(101, headers={b"Upgrade": b"websocket", b"Sec-WebSocket-Accept": b"x"})
     return scenario, client, backend.connection
 
 
@@ -421,7 +421,9 @@ def test_an_idle_tunnel_is_cut(play):
 
 def test_no_other_clock_runs_in_a_tunnel(play):
     scenario, client, connection = open_tunnel(
-        play, 'timeouts = { tunnel = "10h", keep_alive = "1s", body = "1s" }', 'timeouts = { idle = "1s", first_byte = "1s" }'
+        play,
+        'timeouts = { tunnel = "10h", keep_alive = "1s", body = "1s" }',
+        'timeouts = { idle = "1s", first_byte = "1s" }',
     )
     scenario.advance(35000)
     client.send(b"ping")

@@ -15,6 +15,7 @@ from twisted.web.server import NOT_DONE_YET, Site
 from twisted.web.static import File
 
 from revproxy.config import model
+from revproxy.config.compile import compile_config
 from revproxy.downstream.factory import ClientFactory
 from revproxy.engine import Engine
 from revproxy.handlers.files import StaticFiles
@@ -364,6 +365,28 @@ def test_a_prefix_that_was_stripped_is_in_prepath() -> None:
     client = front(Page(render), client_request=(strip,), mapping=(b"", b"/the/app"))
     client.get("/the/app/x?q=1")
     assert seen == [(b"/the/app/x?q=1", [b"the", b"app"], [b"x"], b"http://example.com:8080/the/app")]
+
+
+def test_resources_and_files_of_a_configuration(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("from a file")
+    strip = model.Rewrite(strip_prefix="/the/app")
+    config = model.Config(
+        routes=(
+            model.Route(
+                match=model.Match(path=("/the/app/*",)),
+                rewrite=strip,
+                resource=Page(lambda request: b"%r %r" % (request.prepath, request.postpath)),
+            ),
+            model.Route(match=model.Match(path=("/a.txt",)), files="."),
+        ),
+        base=str(tmp_path),
+    )
+    clock = Clock()
+    site: Any = ClientFactory(Engine(compile_config(config, clock), config.server, clock))
+    client = Client(site, clock)
+    assert client.get("/the/app/x").endswith(b"[b'the', b'app'] [b'x']")
+    assert client.get("/a.txt").endswith(b"from a file")
+    assert client.get("/b.txt").startswith(b"HTTP/1.1 404 ")
 
 
 def test_a_response_hook_that_waits_keeps_the_order() -> None:

@@ -149,6 +149,10 @@ class Proxy(Running):
         """How many files and sockets it has open (Linux)."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
+    def settles(self, descriptors: int) -> None:
+        """Wait until it has as few open as before; a few, such as pooled connections, may stay."""
+        until(lambda: self.descriptors() <= descriptors + 4, "descriptors are given back", 8)
+
     def memory(self) -> int:
         """Its resident memory, in bytes (Linux)."""
         text = Path(f"/proc/{self.pid}/status").read_text()

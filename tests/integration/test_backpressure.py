@@ -37,6 +37,7 @@ def sends(size: int, sent: list[int]) -> Callable[[socket.socket], None]:
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
             return
         connection.settimeout(300)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, NARROW)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
         left = size
         while left:
@@ -110,6 +111,7 @@ def upload(port: int, size: int) -> Client:
     """Begin an upload: the head only."""
     client = Client(port)
     client.socket.settimeout(300)
+    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, NARROW)
     client.send(b"POST /up HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size)
     return client
 

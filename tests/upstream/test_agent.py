@@ -252,7 +252,7 @@ def test_another_backend_is_asked() -> None:
 
 
 def test_a_backend_that_leaves_without_a_word(asker: Asker) -> None:
-    asker.ask()
+    asker.ask(b"POST", body=Whole(b"not twice"))
     asker.backend.leave()
     assert isinstance(asker.error, ResponseNeverReceived)
     assert asker.error.fault is BACKEND_RESET

@@ -76,7 +76,12 @@ def test_http_1_0_with_keep_alive_is_used_again(play):
 
 
 @pytest.mark.parametrize(
-    "head", [b"HTTP/1.1 200 OK\r\nConnection: close\r\n", b"HTTP/1.1 200 OK\r\nConnection: x, Close\r\n", b"HTTP/1.0 200 OK\r\n"]
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\n",
+        b"HTTP/1.1 200 OK\r\nConnection: x, Close\r\n",
+        b"HTTP/1.0 200 OK\r\n",
+    ],
 )
 def test_a_backend_that_will_close_is_not_used_again(play, head):
     scenario = play(toml())
