@@ -19,6 +19,7 @@ from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from twisted.logger import Logger
 
 from revproxy.config.model import Middleware
+from revproxy.exchange import DONE
 from revproxy.fault import HOOK_FAILED, HOOK_TIMEOUT, ProtocolError
 from revproxy.http.message import Answer
 
@@ -101,6 +102,8 @@ def policy(written: Middleware, reactor: Any) -> Callable[[Exchange], Any]:
             return result
 
         def failed(failure: Any) -> None:
+            if exchange.state == DONE and not late:
+                return  # its client left, and so it was cancelled
             if failure.check(ProtocolError) and not late:
                 failure.raiseException()
             refused(exchange, f"no result within {written.timeout:g} s" if late else failure.getErrorMessage())

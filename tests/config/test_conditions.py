@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 
 from revproxy.config.conditions import conditions, in_networks
-from revproxy.config.load import load_text
 from revproxy.http.message import Arrival, Headers, Request
-from tests.kit import get, toml
+from tests.kit import get, load, toml
 
 
 def holds(match, *fields, method=b"GET", query=None, client="192.0.2.1", listen="", scheme=b"http"):
-    config = load_text(toml(route=f'match = {{ {match} }}\nrespond = {{ body = "x" }}', more=MORE))
+    config = load(toml(route=f'match = {{ {match} }}\nrespond = {{ body = "x" }}', more=MORE))
     arrival = Arrival(peer=client, listen=listen, scheme=scheme)
     request = Request(method, b"/", query, Headers.of(fields), arrival=arrival)
     found = conditions(config.routes[0].match)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from revproxy.testing import Scenario
-from tests.kit import ADDRESS, get, toml
+from tests.kit import ADDRESS, get, load, toml
 
 METHODS = [b"GET", b"POST", b"PUT", b"HEAD", b"DELETE"]
 
@@ -69,7 +69,7 @@ CUTS = st.lists(st.integers(0, 1 << 16), max_size=6)
 @settings(max_examples=150)
 @given(st.lists(st.tuples(requests(), responses(), CUTS), min_size=1, max_size=6), CUTS)
 def test_answers_belong_to_their_requests(conversation, cuts):
-    scenario = Scenario(toml())
+    scenario = Scenario(load(toml()))
     try:
         client, backend = scenario.client(), scenario.backend(ADDRESS)
         said = b"".join(request_bytes(at, *request) for at, (request, _, _) in enumerate(conversation))
@@ -132,7 +132,7 @@ ANSWERED = [
 @given(EVENTS)
 def test_nothing_breaks_and_nothing_is_left_behind(events):
     """Both sides say, stop and leave as they please; an exception inside would surface here."""
-    scenario = Scenario(toml("", "pool = { connections = 2, queue = 1 }"))
+    scenario = Scenario(load(toml("", "pool = { connections = 2, queue = 1 }")))
     try:
         client, backend = scenario.client(), scenario.backend(ADDRESS)
         for what, data, at in events:

@@ -134,6 +134,15 @@ def test_nothing_is_repeated_once_a_byte_of_an_answer_came(play, response):
     backend.expect_connections(1)
 
 
+def test_a_safe_request_does_not_go_out_again_to_the_same_backend(play):
+    scenario = play(toml())
+    client, backend = scenario.client(), scenario.backend(ADDRESS)
+    client.send(get())
+    backend.connection.reset()
+    client.expect_response(502)
+    backend.expect_connections(1)
+
+
 @pytest.mark.parametrize("method", [b"GET", b"HEAD", b"OPTIONS"])
 def test_safe_requests_go_out_again_after_a_fresh_connection_was_lost(play, method):
     scenario = play(toml("", f'backends = ["{ADDRESS}", "{SECOND}"]'))
@@ -194,17 +203,20 @@ METHODS = [b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE", b"POST", b"
 
 
 def test_what_may_be_repeated():
-    for case, method, reused, replayable, tries in itertools.product(
-        FAULTS, METHODS, (False, True), (False, True), (1, 2, 3)
-    ):
-        verdict = may_retry(case, method=method, reused=reused, replayable=replayable, tries=tries, most=2)
+    yes = (False, True)
+    for case, method, reused, replayable, elsewhere, tries in itertools.product(FAULTS, METHODS, yes, yes, yes, (1, 2, 3)):
+        verdict = may_retry(
+            case, method=method, reused=reused, replayable=replayable, tries=tries, most=2, elsewhere=elsewhere
+        )
         if tries >= 2 or case.retry == "never":
             expected = False
         elif case.retry == "unsent":
             expected = True
+        elif reused:
+            expected = replayable and method in IDEMPOTENT
         else:
-            expected = replayable and method in (IDEMPOTENT if reused else SAFE)
-        assert verdict is expected, (case, method, reused, replayable, tries)
+            expected = replayable and elsewhere and method in SAFE
+        assert verdict is expected, (case, method, reused, replayable, elsewhere, tries)
 
 
 def test_posts_and_patches_are_not_idempotent():
