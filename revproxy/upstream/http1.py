@@ -317,10 +317,14 @@ class BackendConnection(Wire):
         if self._pausing:
             self.resume_reading(self._pausing)
         # with a request half sent, the next one would be written into its body
-        if keep and exchange.state not in (ASKING, EARLY) and not (self._registered and self.queued()):
+        half_sent = exchange.state in (ASKING, EARLY) or (self._registered and self.queued() > 0)
+        if keep and not half_sent:
             self.pool.put(self)
+            return
+        self.dataReceived = ignore
+        if half_sent:
+            self.cut()  # a backend that reads no more would hold a close up for ever
         else:
-            self.dataReceived = ignore
             self.close()
 
     # -- failure

@@ -650,7 +650,9 @@ def test_a_client_that_does_not_read_is_cut(play_once):
     assert scenario.log[0].fault == "client-reads-slowly"
 
 
-@pytest.mark.xfail(strict=True, reason="a close that waits to be flushed has no deadline where Wire.queued() knows nothing")
+@pytest.mark.xfail(
+    strict=True, reason="a close that waits to be flushed has no deadline where Wire.queued() knows nothing"
+)
 @pytest.mark.parametrize("fields", [[], [b"Connection: close"]])
 def test_a_client_that_never_takes_the_end_of_its_answer_is_cut(play_once, fields):
     scenario = play_once(toml())

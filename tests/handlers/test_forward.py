@@ -68,7 +68,8 @@ def test_what_strangers_say_of_where_they_come_from_is_replaced(play):
     request, _ = exchange(
         play,
         get(
-            b"/", b"X-Forwarded-For: 1.1.1.1", b"X-Forwarded-Proto: https", b"X-Forwarded-Host: evil", b"X-Forwarded-Port: 1",
+            b"/", b"X-Forwarded-For: 1.1.1.1", b"X-Forwarded-Proto: https", b"X-Forwarded-Host: evil",
+            b"X-Forwarded-Port: 1",
             b"Forwarded: for=1.1.1.1", b"X-Real-IP: 1.1.1.1", b"X-Request-ID: mine", b"X-Original-URL: /admin",
         ),
     )  # fmt: skip

@@ -72,7 +72,9 @@ def test_statuses_of_redirects(play, status):
 
 def test_http_to_https_by_what_a_trusted_proxy_says(play):
     more = '[[routes]]\nmatch = { scheme = "http" }\nredirect = { scheme = "https" }'
-    config = toml('trusted_proxies = ["203.0.113.7"]', route='match = { scheme = "https" }\nrespond = { body = "x" }', more=more)
+    config = toml(
+        'trusted_proxies = ["203.0.113.7"]', route='match = { scheme = "https" }\nrespond = { body = "x" }', more=more
+    )
     scenario = play(config)
     for peer, status in [("203.0.113.7", 200), ("192.0.2.1", 308)]:
         client = scenario.client(peer)

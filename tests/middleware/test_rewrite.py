@@ -76,7 +76,9 @@ def test_refresh_and_cookies_are_mapped_back(play):
     backend.send(
         ok(b"", b"Refresh: 5; url=http://127.0.0.1:9000/x", b"Set-Cookie: a=1; Path=/x; Domain=127.0.0.1; Secure")
     )
-    client.expect_response(200, b"", {b"Refresh": b"5; url=http://example.com/api/x", b"Set-Cookie": b"a=1; Path=/api/x; Secure"})
+    client.expect_response(
+        200, b"", {b"Refresh": b"5; url=http://example.com/api/x", b"Set-Cookie": b"a=1; Path=/api/x; Secure"}
+    )
 
 
 def test_two_hosts_get_their_own_names_back(play):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -60,7 +62,7 @@ def response_bytes(at, method, framing, body, interim, closing):
 def pieces(data, cuts):
     places = sorted({cut % (len(data) + 1) for cut in cuts})
     edges = [0, *places, len(data)]
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False) if a < b]
+    return [data[a:b] for a, b in itertools.pairwise(edges) if a < b]
 
 
 CUTS = st.lists(st.integers(0, 1 << 16), max_size=6)
@@ -150,7 +152,12 @@ def test_nothing_breaks_and_nothing_is_left_behind(events):
                 said = SAID if who == "client" else ANSWERED
                 side.send(data if at > 35 and data else said[at % len(said)])
             else:
-                {"ends": side.half_close, "resets": side.reset, "stops": side.stop_reading, "reads": side.resume_reading}[deed]()
+                {
+                    "ends": side.half_close,
+                    "resets": side.reset,
+                    "stops": side.stop_reading,
+                    "reads": side.resume_reading,
+                }[deed]()
         scenario.finish()
         assert len(scenario.log) == len({record.request_id for record in scenario.log}), "logged twice"
     finally:

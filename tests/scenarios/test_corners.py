@@ -79,6 +79,18 @@ def test_a_backend_that_reads_no_more_and_answers(play_once):
     backend.expect_connections(2)
 
 
+def test_a_backend_that_answers_the_whole_of_a_request_it_has_not_read(play_once):
+    scenario = play_once(toml("", "pool = { connections = 1 }"))
+    client, backend = scenario.client(), scenario.backend(ADDRESS)
+    client.send(UPLOAD)
+    backend.connection.stop_reading()
+    client.send(b"x" * 60_000)
+    backend.send(ok(b"enough"))
+    client.expect_response(200, b"enough")
+    client.send(b"x" * (BIG - 60_000))
+    goes_on(client, backend)
+
+
 def test_a_backend_that_reads_no_more_and_resets(play_once):
     scenario = play_once(toml())
     client, backend = scenario.client(), scenario.backend(ADDRESS)

@@ -24,12 +24,22 @@ def test_a_failed_expectation_shows_the_whole_conversation(scenario):
         client.expect_response(404)
     text = str(caught.value)
     assert "expected status 404, but it is 200" in text
-    for part in ("0.000  client 1", "-> | b'GET /a", f"{ADDRESS} #1", "<- | b'GET /a", "1.5 s pass", "1.500", "HTTP/1.1 200 OK"):
+    for part in (
+        "0.000  client 1",
+        "-> | b'GET /a",
+        f"{ADDRESS} #1",
+        "<- | b'GET /a",
+        "1.5 s pass",
+        "1.500",
+        "HTTP/1.1 200 OK",
+    ):
         assert part in text
 
 
 def test_single_bytes_are_shown_together(play_once):
-    scenario = play_once(toml(), )
+    scenario = play_once(
+        toml(),
+    )
     client = scenario.client()
     for byte in get():
         client.send(bytes([byte]))

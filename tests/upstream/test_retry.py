@@ -85,7 +85,7 @@ def test_a_put_goes_out_again_with_its_body(play):
 
 
 def test_a_put_goes_out_again_with_what_is_there_of_its_body_and_the_rest_follows(play):
-    scenario, client, backend = stale(play)
+    _scenario, client, backend = stale(play)
     client.send(get(b"/", b"Content-Length: 8", method=b"PUT") + b"body")
     backend.expect_connections(2)
     backend.expect_head(b"PUT", b"/")
@@ -98,7 +98,7 @@ def test_a_put_goes_out_again_with_what_is_there_of_its_body_and_the_rest_follow
 
 
 def test_a_chunked_put_goes_out_again_with_its_trailers(play):
-    scenario, client, backend = stale(play)
+    _scenario, client, backend = stale(play)
     client.send(get(b"/", b"Transfer-Encoding: chunked", method=b"PUT") + b"4\r\nbody\r\n0\r\nx-t: 1\r\n\r\n")
     backend.expect_connections(2)
     backend.expect_request(b"PUT", b"/", b"body", trailers=[(b"x-t", b"1")])
@@ -155,7 +155,9 @@ def test_safe_requests_go_out_again_after_a_fresh_connection_was_lost(play, meth
     assert [(record.fault, record.retries) for record in scenario.log] == [("", 1)]
 
 
-@pytest.mark.parametrize("sent", [post(b"body"), post(b"body", method=b"PUT"), get(method=b"DELETE"), get(method=b"TRACE")])
+@pytest.mark.parametrize(
+    "sent", [post(b"body"), post(b"body", method=b"PUT"), get(method=b"DELETE"), get(method=b"TRACE")]
+)
 def test_other_requests_do_not(play, sent):
     scenario = play(toml("", f'backends = ["{ADDRESS}", "{SECOND}"]'))
     client, first, second = scenario.client(), scenario.backend(ADDRESS), scenario.backend(SECOND)
@@ -204,7 +206,9 @@ METHODS = [b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE", b"POST", b"
 
 def test_what_may_be_repeated():
     yes = (False, True)
-    for case, method, reused, replayable, elsewhere, tries in itertools.product(FAULTS, METHODS, yes, yes, yes, (1, 2, 3)):
+    for case, method, reused, replayable, elsewhere, tries in itertools.product(
+        FAULTS, METHODS, yes, yes, yes, (1, 2, 3)
+    ):
         verdict = may_retry(
             case, method=method, reused=reused, replayable=replayable, tries=tries, most=2, elsewhere=elsewhere
         )
