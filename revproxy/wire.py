@@ -65,6 +65,7 @@ class Wire:
         "clock",
         "dataReceived",
         "deadline",
+        "flushed",
         "transport",
     )
 
@@ -76,6 +77,7 @@ class Wire:
         self.dataReceived: Callable[[bytes], None] = ignore
         self.deadline = NEVER
         self.bytes_out = 0
+        self.flushed = 0
         self._due = NEVER
         self._call: Any = None
         self._pausing = 0
@@ -137,6 +139,7 @@ class Wire:
         self.full()
 
     def resumeProducing(self) -> None:
+        self.flushed = self.bytes_out
         self.drained()
 
     def stopProducing(self) -> None:
@@ -178,10 +181,10 @@ class Wire:
         return waiting
 
     def queued(self) -> int:
-        """Bytes that wait in this process."""
+        """Bytes that wait in this process; where the transport can't tell, those since it last was empty."""
         transport = self.transport
         if self._raw_send is None:
-            return 0
+            return self.bytes_out - self.flushed
         waiting: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
         return waiting
 

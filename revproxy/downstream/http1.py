@@ -91,8 +91,8 @@ class ClientConnection(PacedWire):
             if self.exchange is not None and self.exchange.state == DONE:
                 self.exchange = None
                 self.close()
-        elif self.exchange is None and self.queued():
-            self.close()  # it has its answer coming
+        elif self.exchange is None and self._waiting():
+            self._finish_close()  # it has its answer coming
         else:
             self.cut()
 
@@ -303,7 +303,7 @@ class ClientConnection(PacedWire):
         self.exchange = None
         if self._pausing:
             self.resume_reading(self._pausing)  # whatever the exchange waited for, it is over
-        if self._registered and self.queued():
+        if self._registered and self._waiting():
             self._measure_reading()
         if self._broken:
             self._linger()
@@ -349,9 +349,8 @@ class ClientConnection(PacedWire):
             self._linger()
             return
         self.dataReceived = ignore
-        if self._registered and self.queued():
-            self._set_phase(DRAIN_TIME)
         self.close()
+        self._bound_close()
 
     def _linger(self) -> None:
         """Close, but let the client read what it was answered first."""
@@ -361,8 +360,18 @@ class ClientConnection(PacedWire):
         self.dataReceived = self._discard
         self._dropped = 0
         self.resume_reading(self._pausing)
-        self._set_phase(DRAIN_TIME)
         self.half_close()
+        self._bound_close()
+
+    def _bound_close(self) -> None:
+        """What waits for the client goes out at the minimum rate, or in the time a connection may be idle."""
+        if self.transport is None:
+            return
+        if self._waiting():
+            self._measure_reading()
+            self._set_phase(NEVER if self._minimum_rate() is not None else self.engine.keep_alive)
+        else:
+            self._set_phase(DRAIN_TIME if self._raw_send is not None else self.engine.keep_alive)
 
     def _discard(self, data: bytes) -> None:
         self._dropped += len(data)
@@ -382,6 +391,8 @@ class ClientConnection(PacedWire):
             self._interim(request, response, head, first)
             return
         self._mode = PLAIN
+        if not self._full:
+            self.flushed = self.bytes_out
         if self._reading_body and request.expects_continue and not exchange.received:
             self._close_after = True  # whether its body follows can't be known (RFC 9110 10.1.1)
         if response.length is None and request.method != b"HEAD" and status != 204 and status != 304:
@@ -453,10 +464,8 @@ class ClientConnection(PacedWire):
         if self.dataReceived == self._read_head:
             if self._buffer:
                 self._refuse(CLIENT_HEAD_TIMEOUT, "the head took too long", self._buffer)
-            elif self._registered and self.queued():
-                self.cut()
             else:
-                self.close()
+                self._finish_close()
         elif self._reading_body and self.exchange is None:
             self._linger()
         else:

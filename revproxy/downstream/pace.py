@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from revproxy.exchange import Exchange
 from revproxy.fault import CLIENT_BODY_SLOW, CLIENT_BODY_TIMEOUT, CLIENT_READS_SLOWLY, TUNNEL_IDLE, Fault
-from revproxy.wire import NEVER, PEER_FULL, Wire
+from revproxy.wire import NEVER, PEER_FULL, READ, Wire
 
 if TYPE_CHECKING:
     from revproxy.engine import Engine
@@ -69,20 +69,31 @@ class PacedWire(Wire):
         if exchange is not None and exchange.sink is not None:
             exchange.sink.resume_reading(PEER_FULL)
 
+    def _waiting(self) -> bool:
+        """Whether something waits to be sent, as far as the transport can tell."""
+        if not self._registered:
+            return False
+        return self._full if self._raw_send is None else self.queued() > 0
+
+    def _reading_window(self, rate: tuple[float, float]) -> float:
+        # a transport that only says "empty" is not asked before it can be
+        return rate[1] if self._raw_send is not None else max(rate[1], READ / rate[0])
+
     def _measure_reading(self) -> None:
         """From now on the client has to take something."""
         if self._stall_at == NEVER:
             now = self._stall_at = self.clock.seconds()
             self._stall_base = self.bytes_out - self.unsent()
             rate = self._minimum_rate()
-            if rate is not None and now + rate[1] < self.deadline:
-                self.set_deadline(rate[1])
+            if rate is not None and now + self._reading_window(rate) < self.deadline:
+                self.set_deadline(self._reading_window(rate))
 
     # -- clocks
 
     def _set_phase(self, seconds: float) -> None:
         self._phase_at = self.clock.seconds() + seconds
-        self.set_deadline(seconds)
+        if seconds != NEVER:
+            self.set_deadline(seconds)
 
     def _minimum_rate(self) -> tuple[float, float] | None:
         exchange = self.exchange
@@ -130,14 +141,15 @@ class PacedWire(Wire):
                     self._window_bytes = 0
                 due.append(self._window_at + rate[1])
         if self._stall_at != NEVER and rate is not None:
-            if now >= self._stall_at + rate[1]:
+            window = self._reading_window(rate)
+            if now >= self._stall_at + window:
                 taken = self.bytes_out - self.unsent()
                 if taken - self._stall_base < rate[0] * (now - self._stall_at):
                     self.give_up(CLIENT_READS_SLOWLY)
                     return
                 self._stall_at = now
                 self._stall_base = taken
-            due.append(self._stall_at + rate[1])
+            due.append(self._stall_at + window)
         first = min(due)
         if first != NEVER:
             self.set_deadline(first - now)

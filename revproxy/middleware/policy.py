@@ -102,8 +102,8 @@ def policy(written: Middleware, reactor: Any) -> Callable[[Exchange], Any]:
             return result
 
         def failed(failure: Any) -> None:
-            if exchange.state == DONE and not late:
-                return  # its client left, and so it was cancelled
+            if exchange.state == DONE:
+                return  # the client left: nobody waits for a verdict
             if failure.check(ProtocolError) and not late:
                 failure.raiseException()
             refused(exchange, f"no result within {written.timeout:g} s" if late else failure.getErrorMessage())

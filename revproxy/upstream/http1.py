@@ -317,7 +317,7 @@ class BackendConnection(Wire):
         if self._pausing:
             self.resume_reading(self._pausing)
         # with a request half sent, the next one would be written into its body
-        half_sent = exchange.state in (ASKING, EARLY) or (self._registered and self.queued() > 0)
+        half_sent = exchange.state in (ASKING, EARLY)
         if keep and not half_sent:
             self.pool.put(self)
             return

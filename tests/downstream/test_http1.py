@@ -642,7 +642,8 @@ def test_a_client_that_does_not_read_is_cut(play_once):
     client.stop_reading()
     backend.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 400_000)
     assert not backend.connection.is_read
-    scenario.advance(9)
+    # this transport says no more than "empty": the 64 KB it may hold get the time that the rate allows
+    scenario.advance(65536 / 240 - 1)
     assert not client.ended
     scenario.advance(2)
     assert client.ended == "reset"
@@ -650,9 +651,6 @@ def test_a_client_that_does_not_read_is_cut(play_once):
     assert scenario.log[0].fault == "client-reads-slowly"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a close that waits to be flushed has no deadline where Wire.queued() knows nothing"
-)
 @pytest.mark.parametrize("fields", [[], [b"Connection: close"]])
 def test_a_client_that_never_takes_the_end_of_its_answer_is_cut(play_once, fields):
     scenario = play_once(toml())

@@ -210,7 +210,7 @@ def test_who_is_slow_to_end_is_closed(play_once):
         scenario.advance(1)
     client.expect_closed()
     assert not client.gone
-    for _ in range(6):
+    for _ in range(76):
         client.send(b"x")
         scenario.advance(1)
     assert client.gone

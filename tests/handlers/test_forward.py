@@ -226,8 +226,11 @@ def test_error_pages_by_accept(play, accept, kind):
     client.send(get(b"/secret-path", b"Accept: " + accept))
     message = client.expect_response(502, headers={b"Content-Type": kind, b"Cache-Control": b"no-store"})
     assert scenario.log[0].request_id in message.body
+    page = (
+        message.body.replace(scenario.log[0].request_id, b"").replace(b"application", b"").replace(b"appearance", b"")
+    )
     for secret in (b"127.0.0.1", b"9000", b"app", b"secret-path", b"route-1", b"refused", b"revproxy"):
-        assert secret not in message.body.replace(b"application", b"").replace(b"appearance", b"")
+        assert secret not in page
     if kind.endswith(b"json"):
         assert json.loads(message.body)["status"] == 502
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.kit import ADDRESS, OK, get, post, toml
 
 REQUEST = 'upstream = "app"\nbuffer = { request = "100KB" }'
@@ -66,10 +64,6 @@ def test_a_slow_client_is_late_before_the_backend_knows_of_it(play):
     assert backend.attempts == []
 
 
-UNKNOWN = pytest.mark.xfail(strict=True, reason="how much waits is known of TCP transports only: Wire.queued()")
-
-
-@UNKNOWN
 def test_a_response_is_taken_ahead_of_a_slow_client(play_once):
     scenario = play_once(toml('minimum_rate = "off"', route=RESPONSE))
     client, backend = scenario.client(), scenario.backend(ADDRESS)
@@ -85,7 +79,6 @@ def test_a_response_is_taken_ahead_of_a_slow_client(play_once):
     client.expect_response(200, b"x" * 500_000)
 
 
-@UNKNOWN
 def test_a_larger_response_is_taken_so_far_ahead(play_once):
     scenario = play_once(toml('minimum_rate = "off"', route=RESPONSE))
     client, backend = scenario.client(), scenario.backend(ADDRESS)
