@@ -10,6 +10,7 @@ from hypothesis import settings
 
 from revproxy.config.model import Config
 from revproxy.testing import Scenario
+from tests.kit import load
 from tests.peers import REQUIRE, find_peer, peers_required, report
 
 PASSED = pytest.StashKey[bool]()
@@ -64,6 +65,8 @@ def _scenarios(request: pytest.FixtureRequest, single_bytes: str) -> Iterator[Ca
     made: list[Scenario] = []
 
     def make(config: str | Config, **options: Any) -> Scenario:
+        if isinstance(config, str) and not options:
+            config = load(config)
         made.append(Scenario(config, single_bytes=single_bytes, **options))
         return made[-1]
 

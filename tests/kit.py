@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from attrs import evolve
 
 from revproxy.config.load import load_text
@@ -10,6 +12,10 @@ from revproxy.config.model import Config, Middleware
 ADDRESS = "tcp:127.0.0.1:9000"
 SECOND = "tcp:127.0.0.1:9001"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+#: Configurations are frozen: those that many tests share are read once.
+load = lru_cache(maxsize=512)(load_text)
 
 
 def toml(server: str = "", upstream: str = "", route: str = 'upstream = "app"', more: str = "") -> str:
@@ -50,6 +56,6 @@ def ok(body: bytes, *fields: bytes, status: bytes = b"200 OK") -> bytes:
 
 def hooked(text: str, *middleware: Middleware) -> Config:
     """The configuration in a text, its first route with these hooks."""
-    config = load_text(text)
+    config = load(text)
     first, *rest = config.routes
     return evolve(config, routes=(evolve(first, middleware=middleware), *rest))

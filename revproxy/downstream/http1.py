@@ -301,8 +301,8 @@ class ClientConnection(PacedWire):
     def _over(self) -> None:
         """The answer is out: on to the next request, or to the end."""
         self.exchange = None
-        if self._pausing & QUEUED:
-            self.resume_reading(QUEUED)
+        if self._pausing:
+            self.resume_reading(self._pausing)  # whatever the exchange waited for, it is over
         if self._registered and self._waiting():
             self._measure_reading()
         if self._broken:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from attrs import define
 from twisted.internet.address import IPv4Address
-from twisted.logger import LogLevel, globalLogPublisher
+from twisted.logger import ILogObserver, LogLevel, globalLogPublisher
 
 from revproxy.accesslog import Record
 from revproxy.config.compile import compile_config
@@ -117,9 +117,8 @@ class Scenario:
             factory = ClientFactory(self.engine, name, b"https" if kind in ("ssl", "tls") else b"http")
             factory.listening(IPv4Address("TCP", "192.0.2.1", int(port) if port.isdigit() else 0))
             self._factories[name] = factory
-        self._observer: Any = self._observe
         self._finished = False
-        globalLogPublisher.addObserver(self._observer)
+        globalLogPublisher.addObserver(cast(ILogObserver, self._observe))
 
     # -- what a test does
 
@@ -185,7 +184,7 @@ class Scenario:
         """Let go of the log, without a look at what is left."""
         if not self._finished:
             self._finished = True
-            globalLogPublisher.removeObserver(self._observer)
+            globalLogPublisher.removeObserver(cast(ILogObserver, self._observe))
 
     def conversation(self) -> str:
         """All that was said, with the time at which it was."""

@@ -322,10 +322,14 @@ class BackendConnection(Wire):
         if self._pausing:
             self.resume_reading(self._pausing)
         # with a request half sent, the next one would be written into its body
-        if keep and exchange.state not in (ASKING, EARLY):
+        half_sent = exchange.state in (ASKING, EARLY)
+        if keep and not half_sent:
             self.pool.put(self)
+            return
+        self.dataReceived = ignore
+        if half_sent:
+            self.cut()  # a backend that reads no more would hold a close up for ever
         else:
-            self.dataReceived = ignore
             self.close()
 
     # -- failure

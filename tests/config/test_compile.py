@@ -63,7 +63,8 @@ def test_hooks_stand_at_their_points():
         headers=Headers(request=HeaderChanges(set={"a": "b"}), response=HeaderChanges(set={"a": "b"})),
         buffer=Buffer(request=10, response=20),
     )
-    assert [len(hooks) for hooks in (one.client_request, one.backend_request, one.backend_response, one.client_response)] == [
+    compiled_points = (one.client_request, one.backend_request, one.backend_response, one.client_response)
+    assert [len(hooks) for hooks in compiled_points] == [
         3, 2, 1, 2,
     ]  # fmt: skip
     assert one.response_hooks == one.backend_response + one.client_response

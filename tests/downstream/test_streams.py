@@ -514,3 +514,12 @@ def test_no_upgrade_of_a_request_with_a_body(play, fields):
     backend.send(SWITCH)
     client.expect_response(502)
     assert backend.connection.ended == "reset"
+
+
+def test_a_protocol_with_a_version_passes_by_its_name(play):
+    scenario = play(toml(route='upstream = "app"\nupgrade = ["irc"]'))
+    client, backend = scenario.client(), scenario.backend(ADDRESS)
+    client.send(upgrade(b"irc/6.9"))
+    backend.expect_request(b"GET", b"/chat", headers={b"Upgrade": b"irc/6.9"})
+    backend.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: irc/6.9\r\n\r\n")
+    client.expect_response(101, headers={b"Upgrade": b"irc/6.9"})

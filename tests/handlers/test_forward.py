@@ -68,7 +68,8 @@ def test_what_strangers_say_of_where_they_come_from_is_replaced(play):
     request, _ = exchange(
         play,
         get(
-            b"/", b"X-Forwarded-For: 1.1.1.1", b"X-Forwarded-Proto: https", b"X-Forwarded-Host: evil", b"X-Forwarded-Port: 1",
+            b"/", b"X-Forwarded-For: 1.1.1.1", b"X-Forwarded-Proto: https", b"X-Forwarded-Host: evil",
+            b"X-Forwarded-Port: 1",
             b"Forwarded: for=1.1.1.1", b"X-Real-IP: 1.1.1.1", b"X-Request-ID: mine", b"X-Original-URL: /admin",
         ),
     )  # fmt: skip
@@ -225,8 +226,11 @@ def test_error_pages_by_accept(play, accept, kind):
     client.send(get(b"/secret-path", b"Accept: " + accept))
     message = client.expect_response(502, headers={b"Content-Type": kind, b"Cache-Control": b"no-store"})
     assert scenario.log[0].request_id in message.body
+    page = (
+        message.body.replace(scenario.log[0].request_id, b"").replace(b"application", b"").replace(b"appearance", b"")
+    )
     for secret in (b"127.0.0.1", b"9000", b"app", b"secret-path", b"route-1", b"refused", b"revproxy"):
-        assert secret not in message.body.replace(b"application", b"").replace(b"appearance", b"")
+        assert secret not in page
     if kind.endswith(b"json"):
         assert json.loads(message.body)["status"] == 502
 

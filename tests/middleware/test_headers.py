@@ -28,8 +28,12 @@ headers.response = { remove = ["x-gone"], set = { x-set = "new" }, add = { x-add
 
 
 def test_variables(play):
-    values = "$client_ip|$client_port|$host|$authority|$scheme|$method|$path|$query|$target|$route|$upstream|$backend|$listen|$server_port|$$"
-    route = f'name = "mine"\nupstream = "app"\nheaders.request = {{ set = {{ x-all = "{values}", x-ua = "${{http_user_agent}}", x-c = "$cookie_a" }} }}'
+    values = (
+        "$client_ip|$client_port|$host|$authority|$scheme|$method|$path|$query|$target|$route|$upstream|$backend|$listen"
+        "|$server_port|$$"
+    )
+    changes = f'set = {{ x-all = "{values}", x-ua = "${{http_user_agent}}", x-c = "$cookie_a" }}'
+    route = f'name = "mine"\nupstream = "app"\nheaders.request = {{ {changes} }}'
     scenario = play(toml(route=route))
     client, backend = scenario.client(), scenario.backend(ADDRESS)
     client.send(get(b"/a?b=c", b"User-Agent: me", b"Cookie: b=1; a=2", host=b"Example.com:81"))

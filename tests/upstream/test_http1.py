@@ -156,7 +156,8 @@ def test_chunk_extensions_and_forbidden_trailers_of_a_backend_stay_behind(play):
     client, backend = scenario.client(), scenario.backend(ADDRESS)
     client.send(get())
     backend.send(
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;a=b\r\nok\r\n0;c\r\nx-t: 1\r\nContent-Length: 7\r\n\r\n"
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"2;a=b\r\nok\r\n0;c\r\nx-t: 1\r\nContent-Length: 7\r\n\r\n"
     )
     client.expect_response(200, b"ok", trailers=[(b"x-t", b"1")])
     assert b"a=b" not in client.received
@@ -290,7 +291,7 @@ def test_no_first_byte_is_504(play):
 
 def test_the_first_byte_counts_from_the_end_of_the_request(play):
     scenario = play(toml('minimum_rate = "off"', 'timeouts = { first_byte = "10s" }'))
-    client, backend = scenario.client(), scenario.backend(ADDRESS)
+    client, _backend = scenario.client(), scenario.backend(ADDRESS)
     client.send(get(b"/", b"Content-Length: 5", method=b"POST"))
     for part in (b"a", b"b", b"c", b"d", b"e"):
         scenario.advance(9)
