@@ -16,9 +16,9 @@ async def main(reactor, *addresses):
 
     client = HTTPClient(upstream.agent)
     # the name in the URL is what backends see as Host; where requests go, the upstream says
-    response = await client.get("http://app.example.com/hello")
-    print(response.code, len(await treq.content(response)), flush=True)
     response = await client.post("http://app.example.com/form", data={"answer": "42"})
+    print(response.code, len(await treq.content(response)), flush=True)
+    response = await client.get("http://app.example.com/hello")
     print(response.code, len(await treq.content(response)), flush=True)
     print("connections:", sum(one.pool.open for one in upstream.backends), flush=True)
     upstream.close()

@@ -56,8 +56,8 @@ class Pool:
     """
 
     __slots__ = (
-        "_connector", "_seen", "_waiting", "closed", "closes_idle", "endpoint", "heads", "idle", "learning", "open", "proven", "reactor",
-        "settings", "timeouts",
+        "_connector", "_seen", "_waiting", "closed", "closes_idle", "endpoint", "heads", "idle", "learning", "open",
+        "proven", "reactor", "settings", "timeouts",
     )  # fmt: skip
 
     def __init__(self, endpoint: Any, reactor: Any, settings: model.Pool, timeouts: model.UpstreamTimeouts) -> None:
