@@ -1,6 +1,6 @@
 """The life of one request. An Exchange is the only object that knows both sides.
 
-1. A client side (any :class:`MessageStream`) has a request head and makes the exchange.
+1. A client side (any :class:`~revproxy.stream.MessageStream`) has a request head and makes the exchange.
 2. The route table says which route it takes.
 3. Client-request hooks run; the first that answers ends it here.
 4. The route's handler starts: it answers itself, or finds a backend and becomes the *sink*.
@@ -16,27 +16,26 @@ response cut short is never shown as whole.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from zope.interface import Attribute, Interface
 
 from revproxy.errorpages import error_page, reason
 from revproxy.fault import (
     CLIENT_BODY_TOO_LARGE,
     CLIENT_GONE,
     HANDLER_FAILED,
-    HOOK_FAILED,
     NO_ROUTE,
     Fault,
-    ProtocolError,
 )
+from revproxy.hooks import run_hooks
 from revproxy.http.forwarding import given_request_id
 from revproxy.http.message import Answer, Headers, Request, Response
-from revproxy.wire import HOOK, NO_PEER
+from revproxy.requestid import new_request_id
+from revproxy.stream import ASKED, ASKING, DONE, HEAD, NO, REQUEST_END, RESPONSE_END, SWITCH, TABLE, TUNNEL
+from revproxy.wire import NO_PEER
 
 if TYPE_CHECKING:
     from revproxy.engine import Engine
@@ -44,73 +43,9 @@ if TYPE_CHECKING:
 
 _log = Logger()
 
-Hook = Callable[["Exchange"], "Answer | Awaitable[Answer | None] | None"]
-
 #: Bytes of a body that are held while nobody takes it (a hook waits, a backend is being
 #: connected); reading stops above it.
 HELD = 64 * 1024
-
-
-class MessageStream(Interface):  # type: ignore[misc]  # zope.interface has no stubs
-    """One side of an exchange; clients and backends offer the same verbs."""
-
-    exchange = Attribute("the exchange it takes part in, or None")
-
-    def write_head(head: Any, first: bytes = b"", ended: bool = False) -> None:
-        """A head, with what is there of the body, so that both leave in one write.
-
-        1xx heads may come first; after 101 the same verbs tunnel.
-        """
-
-    def write_body(data: bytes) -> None:
-        """Body bytes, not empty."""
-
-    def end(trailers: Sequence[Any] = ()) -> None:
-        """The body is complete."""
-
-    def abort(fault: Fault) -> None:
-        """Give up at once, so that the peer can tell that something is missing."""
-
-    def pause_reading(why: int) -> None:
-        """Read no more for this reason (a bit); several may hold at once."""
-
-    def resume_reading(why: int) -> None:
-        """This reason is gone; reading goes on when none is left."""
-
-
-# The one transition table: who may end or abort first, and what that means.
-ASKING, ASKED, EARLY, ANSWERING, TUNNEL, TUNNEL_DOWN, TUNNEL_UP, DONE = range(8)
-REQUEST_END, HEAD, RESPONSE_END, SWITCH = range(4)
-_NO = -1
-_TABLE = (
-    # REQUEST_END, HEAD, RESPONSE_END, SWITCH; a failure leads from anywhere to DONE
-    (ASKED, EARLY, _NO, _NO),  # ASKING: the request's body is still coming
-    (_NO, ANSWERING, _NO, TUNNEL),  # ASKED: the backend's turn
-    (ANSWERING, _NO, DONE, _NO),  # EARLY: both bodies are moving
-    (_NO, _NO, DONE, _NO),  # ANSWERING: the response's body is moving
-    (TUNNEL_DOWN, _NO, TUNNEL_UP, _NO),  # TUNNEL: bytes both ways
-    (_NO, _NO, DONE, _NO),  # TUNNEL_DOWN: only the backend still sends
-    (DONE, _NO, _NO, _NO),  # TUNNEL_UP: only the client still sends
-    (DONE, _NO, DONE, _NO),  # DONE: the client's connection drains the rest
-)
-
-# Ids are a random start, a count and a last byte from a table: 0.3 us where formatting takes 1.8.
-_last_bytes = [b"%02x" % n for n in range(256)]
-_id_count = 0
-_id_start = b""
-
-
-def new_request_id() -> bytes:
-    """An id that no other request of any process has: 24 hex digits."""
-    global _id_count, _id_start
-    count = _id_count
-    if not count & 255:
-        _id_start = _random + b"%06x" % (count >> 8 & 0xFFFFFF)
-    _id_count = count + 1
-    return _id_start + _last_bytes[count & 255]
-
-
-_random = os.urandom(8).hex().encode("ascii")
 
 
 class Exchange:
@@ -130,35 +65,11 @@ class Exchange:
     """
 
     __slots__ = (
-        "_context",
-        "_prefix_limit",
-        "_prefix_waiter",
-        "_request_id",
-        "backend",
-        "client",
-        "connect_time",
-        "delivering",
-        "detail",
-        "early_end",
-        "engine",
-        "fault",
-        "first_byte_time",
-        "held",
-        "held_size",
-        "on_finished",
-        "received",
-        "replay",
-        "request",
-        "response",
-        "route",
-        "sent",
-        "sink",
-        "started",
-        "state",
-        "tries",
-        "trailers",
-        "waiting",
-    )
+        "_context", "_prefix_limit", "_prefix_waiter", "_request_id", "backend", "client", "connect_time",
+        "delivering", "detail", "early_end", "engine", "fault", "first_byte_time", "held", "held_size",
+        "on_finished", "received", "replay", "request", "response", "route", "sent", "sink", "started",
+        "state", "tries", "trailers", "waiting",
+    )  # fmt: skip
 
     def __init__(self, engine: Engine, client: Any, request: Request) -> None:
         self.engine = engine
@@ -231,7 +142,12 @@ class Exchange:
             self.held_size = self.received = len(first)
         if ended:
             self.state = ASKED
-        self.take((self.engine.table if table is None else table).match(self.request))  # 2
+        route = (self.engine.table if table is None else table).match(self.request)  # 2
+        if route is not None and route.plain:
+            self.route = route
+            self._handle()
+        else:
+            self.take(route)
 
     def take(self, route: Route | None) -> None:
         """Go the way of ``route``: its limits, its hooks, its handler. A handler may send it on to another."""
@@ -240,74 +156,18 @@ class Exchange:
             self.fail(NO_ROUTE)
         elif route.max_body is not None and (self.request.length or self.received) > route.max_body:
             self.fail(CLIENT_BODY_TOO_LARGE)
-        elif route.client_request:
-            self.run(route.client_request, 0, self._handle)  # 3
         else:
-            try:
-                route.handler.start(self)  # 4
-            except Exception:
-                self._broke(HANDLER_FAILED)
+            run_hooks(self, route.client_request, 0, self._handle)  # 3
 
     def _handle(self) -> None:
         assert self.route is not None
         try:
             self.route.handler.start(self)  # 4
         except Exception:
-            self._broke(HANDLER_FAILED)
+            self.broke(HANDLER_FAILED)
 
-    def run(self, hooks: tuple[Hook, ...], at: int, proceed: Callable[[], None]) -> None:
-        """Run hooks from ``at`` on, then ``proceed``; stops at an answer, waits where one waits."""
-        while at < len(hooks):
-            try:
-                result = hooks[at](self)
-            except ProtocolError as e:
-                self.fail(e.fault, e.detail)
-                return
-            except Exception:
-                self._broke(HOOK_FAILED)
-                return
-            at += 1
-            if self.state == DONE:
-                return
-            if result is None:
-                continue
-            if isinstance(result, Answer):
-                self.answer(result)
-            else:
-                self._wait(result, hooks, at, proceed)
-            return
-        proceed()
-
-    def _wait(self, result: Any, hooks: tuple[Hook, ...], at: int, proceed: Callable[[], None]) -> None:
-        # what arrives of the body meanwhile is held, and reading stops when that is enough
-        deferred = self.waiting = result if isinstance(result, Deferred) else ensureDeferred(result)
-        if self.sink is not None:
-            self.sink.pause_reading(HOOK)
-
-        def resumed(answer: Any) -> None:
-            self.waiting = None
-            if self.state == DONE:
-                return
-            if self.sink is not None:
-                self.sink.resume_reading(HOOK)
-            if answer is not None:
-                self.answer(answer)
-            else:
-                self.run(hooks, at, proceed)
-
-        def failed(failure: Any) -> None:
-            self.waiting = None
-            if self.state == DONE:
-                return
-            if failure.check(ProtocolError):
-                self.fail(failure.value.fault, failure.value.detail)
-            else:
-                _log.failure("a hook of route {route} failed", failure=failure, route=self.route and self.route.name)
-                self.fail(HOOK_FAILED, failure.getErrorMessage())
-
-        deferred.addCallback(resumed).addErrback(failed)
-
-    def _broke(self, fault: Fault) -> None:
+    def broke(self, fault: Fault) -> None:
+        """Code of ours or the user's raised: log it with its traceback and end the exchange."""
         _log.failure("route {route} failed on a request", route=self.route and self.route.name)
         self.fail(fault)
 
@@ -381,8 +241,8 @@ class Exchange:
         """The client's body is complete."""
         if self.state == DONE:
             return
-        state = self.state = _TABLE[self.state][REQUEST_END]
-        assert state != _NO, "two ends of a request"
+        state = self.state = TABLE[self.state][REQUEST_END]
+        assert state != NO, "two ends of a request"
         sink = self.sink
         if sink is not None:
             sink.end(trailers)
@@ -406,16 +266,21 @@ class Exchange:
             self.first_byte_time = engine.seconds() - self.started
         route = self.route
         if route is not None and route.response_hooks:
-            self.run(route.backend_response, 0, lambda: self._deliver(first, ended))
+            run_hooks(self, route.backend_response, 0, lambda: self._deliver(first, ended))
+        elif ended:
+            self.sent = len(first)
+            self.state = DONE
+            self.finish()
+            self.client.write_head(response, first, True)  # 8
         else:
-            self._send_head(first, ended)
+            self._send_head(first, False)
 
     def _deliver(self, first: bytes, ended: bool) -> None:
         route = self.route
         if route is not None and route.client_response and not self.delivering:
             # an answer of one of these hooks, or the page for its failure, does not come by here again
             self.delivering = True
-            self.run(route.client_response, 0, lambda: self._send_head(first, ended))
+            run_hooks(self, route.client_response, 0, lambda: self._send_head(first, ended))
         else:
             self._send_head(first, ended)
 
@@ -426,8 +291,8 @@ class Exchange:
             self.state = DONE
             self.finish()
         else:
-            state = self.state = _TABLE[self.state][HEAD]
-            assert state != _NO, "two response heads"
+            state = self.state = TABLE[self.state][HEAD]
+            assert state != NO, "two response heads"
         self.client.write_head(self.response, first, ended)  # 8
         if self.early_end is not None and not ended:
             self.response_end(self.early_end)
@@ -444,16 +309,16 @@ class Exchange:
         if self.state in (ASKING, ASKED) and self.response is not None:
             self.early_end = trailers  # the head still waits for a hook
             return
-        state = self.state = _TABLE[self.state][RESPONSE_END]
-        assert state != _NO, "the end of a response before its head"
+        state = self.state = TABLE[self.state][RESPONSE_END]
+        assert state != NO, "the end of a response before its head"
         if state == DONE:
             self.finish()
         self.client.end(trailers)
 
     def switch(self, response: Response, first: bytes) -> None:
         """101: from here on the verbs carry bytes both ways (RFC 9110 7.8)."""
-        state = _TABLE[self.state][SWITCH]
-        assert state != _NO, "101 before the end of the request"
+        state = TABLE[self.state][SWITCH]
+        assert state != NO, "101 before the end of the request"
         self.response = response
         self.first_byte_time = self.engine.seconds() - self.started
         self.state = state
@@ -519,5 +384,7 @@ class Exchange:
         if finished is not None:
             self.on_finished = None
             finished(self)
-        self.engine.finished(self)
+        engine = self.engine
+        if engine.log is not None or self.fault is not None:
+            engine.finished(self)
         self.sink = self.held = self.replay = None

@@ -29,6 +29,7 @@ class Route:
     :ivar name: for logs; as written or made from its place.
     :ivar handler: has ``start(exchange)``.
     :ivar backend_response: run before ``client_response``; :attr:`response_hooks` is both.
+    :ivar plain: there is nothing to do before the handler starts.
     :ivar max_body: bytes of a request's body, ``None`` for no limit.
     :ivar minimum_rate: (bytes a second, seconds) or ``None``.
     :ivar upgrade: protocols (lower case) that may be switched to.
@@ -48,8 +49,10 @@ class Route:
     #: How Location, Refresh and Set-Cookie paths are mapped back: (internal prefix, public prefix).
     mapping: tuple[bytes, bytes] | None = None
     response_hooks: tuple[Any, ...] = field(init=False)
+    plain: bool = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.plain = self.max_body is None and not self.client_request
         self.response_hooks = self.backend_response + self.client_response
 
 

@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 import attrs
 import pytest
 
-from revproxy import exchange, fault
+from revproxy import fault, stream
 from revproxy.accesslog_format import Record, format_json
 from revproxy.config import model
 from revproxy.config.structure import Structurer
@@ -122,10 +122,10 @@ EVENTS = ("REQUEST_END", "HEAD", "RESPONSE_END", "SWITCH")
 
 
 def test_transition_table_is_the_exchanges() -> None:
-    assert tuple(getattr(exchange, name) for name in STATES) == tuple(range(len(STATES)))
-    assert tuple(getattr(exchange, name) for name in EVENTS) == tuple(range(len(EVENTS)))
+    assert tuple(getattr(stream, name) for name in STATES) == tuple(range(len(STATES)))
+    assert tuple(getattr(stream, name) for name in EVENTS) == tuple(range(len(EVENTS)))
     rows = table_after(read("architecture.rst"), ".. transitions")
-    table: Any = exchange._TABLE
+    table: Any = stream.TABLE
     expected = [
         [state, *("" if to < 0 else STATES[to] for to in row)] for state, row in zip(STATES, table, strict=True)
     ]

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from revproxy.downstream.pace import CHUNKED, PLAIN, TUNNEL, PacedWire
-from revproxy.exchange import DONE, Exchange
+from revproxy.exchange import Exchange
 from revproxy.fault import (
     CLIENT_BAD_REQUEST,
     CLIENT_HEAD_TIMEOUT,
@@ -30,6 +30,7 @@ from revproxy.fault import (
 from revproxy.http.h1 import ChunkedReader, chunk, find_flaw, last_chunk
 from revproxy.http.message import Arrival, Field, Headers, Request, RequestBlock, Response
 from revproxy.http.serialise import response_lines
+from revproxy.stream import DONE
 from revproxy.wire import NEVER, QUEUED, ignore
 
 if TYPE_CHECKING:

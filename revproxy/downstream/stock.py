@@ -19,10 +19,11 @@ from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from revproxy.engine import Engine
-from revproxy.exchange import ASKING, EARLY, Exchange
+from revproxy.exchange import Exchange
 from revproxy.fault import CLIENT_BAD_REQUEST, Fault, ProtocolError
 from revproxy.http.forwarding import forwarded_lines
 from revproxy.http.message import Arrival, Field, Headers, Request, Response
+from revproxy.stream import ASKING, EARLY
 from revproxy.wire import PEER_FULL
 
 _CHUNK = 64 * 1024  # bytes of an upload that are handed on in one turn of the reactor

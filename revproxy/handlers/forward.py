@@ -8,10 +8,12 @@ from attrs import evolve
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
-from revproxy.exchange import ASKING, DONE, TUNNEL, Exchange
+from revproxy.exchange import Exchange
 from revproxy.fault import BACKEND_NONE, BACKEND_TOTAL_TIMEOUT, Fault
+from revproxy.hooks import run_hooks
 from revproxy.http.forwarding import request_head, request_section, response_fields
 from revproxy.http.message import EXPECT, MAPPED, UPGRADE, Response
+from revproxy.stream import ASKING, DONE, TUNNEL
 from revproxy.upstream.backend import Backend, Upstream
 from revproxy.upstream.http1 import BackendConnection
 from revproxy.upstream.retry import IDEMPOTENT, may_retry
@@ -51,7 +53,7 @@ class Forward:
         exchange.backend = backend
         route = exchange.route
         if route is not None and route.backend_request:
-            exchange.run(route.backend_request, 0, lambda: self._use(exchange, backend, (), False))
+            run_hooks(exchange, route.backend_request, 0, lambda: self._use(exchange, backend, (), False))
         else:
             self._use(exchange, backend, (), False)
 
@@ -156,7 +158,13 @@ class Forward:
         if request.upgrade is not None and (request.length != 0 or not self._may_switch(exchange)):
             request.upgrade = None  # with a body to come, there is no telling where the tunnel begins
         block = request.block
-        if block is not None and block.fields is request.headers.fields and self._memo:
+        if (
+            self._memo
+            and block is not None
+            and block.fields is request.headers.fields
+            and block.authority is request.authority
+            and block.length == request.length
+        ):
             if block.sender is self:
                 section = block.sent
             else:

@@ -21,9 +21,9 @@ from twisted.python.failure import Failure
 from twisted.web import server
 from twisted.web.resource import IResource, getChildForRequest
 
-from revproxy.exchange import ASKED, DONE
 from revproxy.fault import CLIENT_BAD_REQUEST, CLIENT_BODY_TOO_LARGE, HANDLER_FAILED, Fault
 from revproxy.http.message import HOP, LENGTH, Field, Headers, Response
+from revproxy.stream import ASKED, DONE
 from revproxy.wire import HOOK
 
 if TYPE_CHECKING:

@@ -299,24 +299,9 @@ class Request:
     """
 
     __slots__ = (
-        "arrival",
-        "authority",
-        "block",
-        "client",
-        "expects_continue",
-        "headers",
-        "host",
-        "keep_alive",
-        "kinds",
-        "length",
-        "method",
-        "path",
-        "query",
-        "raw_target",
-        "scheme",
-        "upgrade",
-        "version",
-    )
+        "arrival", "authority", "block", "client", "expects_continue", "headers", "host", "keep_alive",
+        "kinds", "length", "method", "path", "query", "raw_target", "scheme", "upgrade", "version",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -390,11 +375,10 @@ class Response:
         self.block: ResponseBlock | None = None
 
     def copy(self) -> Response:
-        """A response of its own, for who may change it."""
+        """A response of its own, for who may change it; what is remembered of it stays with the original."""
         response = Response(self.status, Headers(self.headers.fields), reason=self.reason)
         response.length = self.length
         response.kinds = self.kinds
-        response.block = self.block
         return response
 
     def __repr__(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from revproxy.exchange import ASKING
+from revproxy.stream import ASKING
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred

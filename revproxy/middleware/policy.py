@@ -19,9 +19,9 @@ from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from twisted.logger import Logger
 
 from revproxy.config.model import Middleware
-from revproxy.exchange import DONE
 from revproxy.fault import HOOK_FAILED, HOOK_TIMEOUT, ProtocolError
 from revproxy.http.message import Answer
+from revproxy.stream import DONE
 
 if TYPE_CHECKING:
     from revproxy.exchange import Exchange

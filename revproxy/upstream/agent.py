@@ -27,12 +27,13 @@ from zope.interface import implementer
 
 from revproxy.config.model import Server
 from revproxy.engine import Engine
-from revproxy.exchange import ASKING, DONE, EARLY, Exchange
+from revproxy.exchange import Exchange
 from revproxy.fault import Fault, ProtocolError
 from revproxy.handlers.forward import Forward
 from revproxy.http.message import CODING, HOP, LENGTH, TOKEN, Arrival, Field, Headers, Request, Response, kind_of
 from revproxy.http.message import field as make_field
 from revproxy.routing import Entry, Route, RouteTable
+from revproxy.stream import ASKING, DONE, EARLY
 from revproxy.upstream.agent_response import AgentResponse, ClientRequest
 from revproxy.upstream.backend import Upstream
 from revproxy.wire import PEER_FULL

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.error import ConnectionDone
 
-from revproxy.exchange import ASKED, ASKING, DONE, EARLY, TUNNEL, TUNNEL_UP, Exchange
+from revproxy.exchange import Exchange
 from revproxy.fault import (
     BACKEND_BAD_BODY,
     BACKEND_BAD_RESPONSE,
@@ -32,6 +32,7 @@ from revproxy.fault import (
 )
 from revproxy.http.h1 import CHUNKED, UNTIL_CLOSE, ChunkedReader, chunk, last_chunk, parse_response, response_framing
 from revproxy.http.message import CONNECTION, Field, Response
+from revproxy.stream import ASKED, ASKING, DONE, EARLY, TUNNEL, TUNNEL_UP
 from revproxy.upstream.retry import IDEMPOTENT, REPLAY
 from revproxy.wire import NEVER, PEER_FULL, Wire, ignore
 

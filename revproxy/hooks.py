@@ -1,0 +1,82 @@
+"""Running the hooks of a route, at whichever of the four points.
+
+Rules of this module:
+
+* a hook gives ``None`` (go on), an Answer (answer now) or something to wait for that gives one of the two;
+* while a hook waits, what arrives of the request is held and the backend is not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.logger import Logger
+
+from revproxy.fault import HOOK_FAILED, ProtocolError
+from revproxy.http.message import Answer
+from revproxy.stream import DONE
+from revproxy.wire import HOOK
+
+if TYPE_CHECKING:
+    from revproxy.exchange import Exchange
+
+_log = Logger()
+
+Hook = Callable[["Exchange"], "Answer | Awaitable[Answer | None] | None"]
+
+
+def run_hooks(exchange: Exchange, hooks: tuple[Hook, ...], at: int, proceed: Callable[[], None]) -> None:
+    """Run hooks from ``at`` on, then ``proceed``; stops at an answer, waits where one waits."""
+    while at < len(hooks):
+        try:
+            result = hooks[at](exchange)
+        except ProtocolError as e:
+            exchange.fail(e.fault, e.detail)
+            return
+        except Exception:
+            exchange.broke(HOOK_FAILED)
+            return
+        at += 1
+        if exchange.state == DONE:
+            return
+        if result is None:
+            continue
+        if isinstance(result, Answer):
+            exchange.answer(result)
+        else:
+            _wait(exchange, result, hooks, at, proceed)
+        return
+    proceed()
+
+
+def _wait(exchange: Exchange, result: Any, hooks: tuple[Hook, ...], at: int, proceed: Callable[[], None]) -> None:
+    deferred = exchange.waiting = result if isinstance(result, Deferred) else ensureDeferred(result)
+    if exchange.sink is not None:
+        exchange.sink.pause_reading(HOOK)
+
+    def resumed(answer: Any) -> None:
+        exchange.waiting = None
+        if exchange.state == DONE:
+            return
+        if exchange.sink is not None:
+            exchange.sink.resume_reading(HOOK)
+        if answer is not None:
+            exchange.answer(answer)
+        else:
+            run_hooks(exchange, hooks, at, proceed)
+
+    def failed(failure: Any) -> None:
+        exchange.waiting = None
+        if exchange.state == DONE:
+            return
+        if failure.check(ProtocolError):
+            exchange.fail(failure.value.fault, failure.value.detail)
+        else:
+            _log.failure(
+                "a hook of route {route} failed", failure=failure, route=exchange.route and exchange.route.name
+            )
+            exchange.fail(HOOK_FAILED, failure.getErrorMessage())
+
+    deferred.addCallback(resumed).addErrback(failed)
