@@ -66,7 +66,7 @@ class Exchange:
 
     __slots__ = (
         "_context", "_prefix_limit", "_prefix_waiter", "_request_id", "backend", "client", "connect_time",
-        "delivering", "detail", "early_end", "engine", "fault", "first_byte_time", "held", "held_size",
+        "delivering", "detail", "early_body", "early_end", "engine", "fault", "first_byte_time", "held", "held_size",
         "on_finished", "received", "replay", "request", "response", "route", "sent", "sink", "started",
         "state", "tries", "trailers", "waiting",
     )  # fmt: skip
@@ -88,6 +88,7 @@ class Exchange:
         self.fault: Fault | None = None
         self.detail = ""
         self.delivering = False
+        self.early_body = b""
         self.early_end: Sequence[Any] | None = None
         self.sent = 0
         self.received = 0
@@ -285,6 +286,9 @@ class Exchange:
             self._send_head(first, ended)
 
     def _send_head(self, first: bytes, ended: bool) -> None:
+        if self.early_body:
+            first += self.early_body
+            self.early_body = b""
         self.sent = len(first)
         if ended:
             # over before the client's side goes on to its next request: their lines are in order
@@ -299,6 +303,9 @@ class Exchange:
 
     def response_body(self, data: bytes) -> None:
         """Body bytes from the sink."""
+        if self.state <= ASKED:  # the head still waits for a hook; a transport may hand on more than it was asked for
+            self.early_body += data
+            return
         self.sent += len(data)
         self.client.write_body(data)
 

@@ -50,6 +50,7 @@ class Wire:
     """A protocol that sends at once, pauses by reason and has one deadline.
 
     ``dataReceived`` is an attribute: assigning a method to it *is* the change of state.
+    ``is_full`` says that more waits to be sent than should.
     Subclasses define ``connected``, ``lost``, ``half_closed``, ``expired``, ``full`` and ``drained``.
     """
 
@@ -66,6 +67,7 @@ class Wire:
         "dataReceived",
         "deadline",
         "flushed",
+        "is_full",
         "transport",
     )
 
@@ -78,6 +80,7 @@ class Wire:
         self.deadline = NEVER
         self.bytes_out = 0
         self.flushed = 0
+        self.is_full = False
         self._due = NEVER
         self._call: Any = None
         self._pausing = 0
@@ -136,10 +139,12 @@ class Wire:
         """Our own half-close went out; nothing follows from it."""
 
     def pauseProducing(self) -> None:
+        self.is_full = True
         self.full()
 
     def resumeProducing(self) -> None:
         self.flushed = self.bytes_out
+        self.is_full = False
         self.drained()
 
     def stopProducing(self) -> None:

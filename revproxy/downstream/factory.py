@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.interfaces import ILoggingContext
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
+from zope.interface import implementer
 
 from revproxy.downstream.http1 import ClientConnection
 from revproxy.downstream.refusal import Refusal
@@ -16,6 +18,7 @@ from revproxy.http.message import Arrival
 _log = Logger()
 
 
+@implementer(ILoggingContext)
 class ClientFactory(Factory):
     """Builds a :class:`ClientConnection` for each client of one listener.
 
@@ -24,6 +27,11 @@ class ClientFactory(Factory):
     """
 
     noisy = False
+
+    def logPrefix(self) -> str:
+        """How Twisted names it in its log: "revproxy starting on 8080"."""
+        return "revproxy"
+
     protocol: Any = ClientConnection
 
     def __init__(self, engine: Engine, listen: str = "", scheme: bytes = b"http") -> None:

@@ -16,7 +16,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from revproxy.downstream.pace import CHUNKED, PLAIN, TUNNEL, PacedWire
+from revproxy.downstream.closing import DRAIN, DRAIN_TIME, ClosingWire
+from revproxy.downstream.pace import CHUNKED, PLAIN, TUNNEL
 from revproxy.exchange import Exchange
 from revproxy.fault import (
     CLIENT_BAD_REQUEST,
@@ -36,8 +37,6 @@ from revproxy.wire import NEVER, QUEUED, ignore
 if TYPE_CHECKING:
     from revproxy.engine import Engine
 
-DRAIN = 256 * 1024  # bytes of an unwanted body that are read to keep the connection
-DRAIN_TIME = 5.0  # seconds that may take, and seconds a closing connection lingers
 PIPELINED = 64 * 1024  # bytes after the current request that are held unparsed
 REPEATED = 2048  # bytes of a field section that is kept for the next request to repeat
 
@@ -45,7 +44,7 @@ REPEATED = 2048  # bytes of a field section that is kept for the next request to
 _EMPTY_LINES = re.compile(rb"(?:\r\n)+")
 
 
-class ClientConnection(PacedWire):
+class ClientConnection(ClosingWire):
     """A MessageStream over one client connection; one exchange at a time.
 
     :param engine: what all connections share.
@@ -53,21 +52,18 @@ class ClientConnection(PacedWire):
     """
 
     __slots__ = (
-        "_broken", "_buffer", "_chunks", "_close_after", "_dropped", "_last", "_left", "_looping", "_served", "arrival",
+        "_broken", "_close_after", "_last", "_left", "_looping", "_served", "arrival",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, arrival: Arrival) -> None:
         super().__init__(engine)
         self.arrival = arrival
         self.dataReceived: Any = self._read_head
-        self._buffer = b""
-        self._chunks: ChunkedReader | None = None
         self._left = 0
         self._close_after = False
         self._broken = False  # where the next request would begin is not known
         self._looping = False
         self._served = 0
-        self._dropped = 0
         self._last: RequestBlock | None = None
 
     # -- the connection
@@ -78,9 +74,9 @@ class ClientConnection(PacedWire):
 
     def lost(self, reason: Any) -> None:
         exchange, self.exchange = self.exchange, None
-        self.engine.closed(self, self.arrival.peer)
         if exchange is not None:
             exchange.client_gone()
+        self.engine.closed(self, self.arrival.peer)
         self._buffer = b""
         self._chunks = None
 
@@ -316,7 +312,7 @@ class ClientConnection(PacedWire):
                 self._set_phase(DRAIN_TIME)
         elif self._close_after:
             self._finish_close()
-        elif self._full:
+        elif self.is_full:
             # the client has to take what it was answered before it is answered more
             self._measure_reading()
             self.dataReceived = self._hold
@@ -345,40 +341,6 @@ class ClientConnection(PacedWire):
         if self.exchange is None and self.dataReceived == self._hold:
             self._over()
 
-    def _finish_close(self) -> None:
-        if self._buffer:
-            self._linger()
-            return
-        self.dataReceived = ignore
-        self.close()
-        self._bound_close()
-
-    def _linger(self) -> None:
-        """Close, but let the client read what it was answered first."""
-        self._buffer = b""
-        self._reading_body = False
-        self._chunks = None
-        self.dataReceived = self._discard
-        self._dropped = 0
-        self.resume_reading(self._pausing)
-        self.half_close()
-        self._bound_close()
-
-    def _bound_close(self) -> None:
-        """What waits for the client goes out at the minimum rate, or in the time a connection may be idle."""
-        if self.transport is None:
-            return
-        if self._waiting():
-            self._measure_reading()
-            self._set_phase(NEVER if self._minimum_rate() is not None else self.engine.keep_alive)
-        else:
-            self._set_phase(DRAIN_TIME if self._raw_send is not None else self.engine.keep_alive)
-
-    def _discard(self, data: bytes) -> None:
-        self._dropped += len(data)
-        if self._dropped > DRAIN:
-            self.cut()
-
     # -- the verbs of a MessageStream
 
     def write_head(self, response: Response, first: bytes = b"", ended: bool = False) -> None:
@@ -392,7 +354,7 @@ class ClientConnection(PacedWire):
             self._interim(request, response, head, first)
             return
         self._mode = PLAIN
-        if not self._full:
+        if not self.is_full:
             self.flushed = self.bytes_out
         if self._reading_body and request.expects_continue and not exchange.received:
             self._close_after = True  # whether its body follows can't be known (RFC 9110 10.1.1)
@@ -432,13 +394,15 @@ class ClientConnection(PacedWire):
             if self._buffer:
                 data, self._buffer = self._buffer, b""
                 self._tunnel(data)
+            self.resume_reading(QUEUED)
 
     def write_body(self, data: bytes) -> None:
         if self._mode == CHUNKED:
             data = chunk(data)
         elif self._mode == TUNNEL:
             self._body_at = self.clock.seconds()
-        self.send(data)
+        if not self.send(data):
+            self.cut()  # gone; while we don't read, nothing else would tell
 
     def end(self, trailers: Sequence[Field] = ()) -> None:
         if self._mode == TUNNEL:

@@ -31,7 +31,7 @@ class PacedWire(Wire):
     """
 
     __slots__ = (
-        "_body_at", "_full", "_mode", "_phase_at", "_reading_body", "_stall_at", "_stall_base", "_window_at",
+        "_body_at", "_mode", "_phase_at", "_reading_body", "_stall_at", "_stall_base", "_window_at",
         "_window_bytes", "engine", "exchange",
     )  # fmt: skip
 
@@ -45,14 +45,12 @@ class PacedWire(Wire):
         self._body_at = 0.0  # when the last bytes of a body or tunnel moved
         self._window_at = 0.0  # since when the rate of the body is measured
         self._window_bytes = 0
-        self._full = False  # more waits to be sent than should
         self._stall_at = NEVER  # since when the rate of reading is measured
         self._stall_base = 0
 
     # -- backpressure: the client does not take what we have
 
     def full(self) -> None:
-        self._full = True
         exchange = self.exchange
         if exchange is None or exchange.sink is None:
             return
@@ -63,7 +61,6 @@ class PacedWire(Wire):
         exchange.sink.pause_reading(PEER_FULL)
 
     def drained(self) -> None:
-        self._full = False
         self._stall_at = NEVER
         exchange = self.exchange
         if exchange is not None and exchange.sink is not None:
@@ -73,7 +70,7 @@ class PacedWire(Wire):
         """Whether something waits to be sent, as far as the transport can tell."""
         if not self._registered:
             return False
-        return self._full if self._raw_send is None else self.queued() > 0
+        return self.is_full if self._raw_send is None else self.queued() > 0
 
     def _reading_window(self, rate: tuple[float, float]) -> float:
         # a transport that only says "empty" is not asked before it can be

@@ -9,10 +9,10 @@ from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from revproxy.exchange import Exchange
-from revproxy.fault import BACKEND_NONE, BACKEND_TOTAL_TIMEOUT, Fault
+from revproxy.fault import BACKEND_NONE, BACKEND_TOTAL_TIMEOUT, HANDLER_FAILED, Fault
 from revproxy.hooks import run_hooks
 from revproxy.http.forwarding import request_head, request_section, response_fields
-from revproxy.http.message import EXPECT, MAPPED, UPGRADE, Response
+from revproxy.http.message import EXPECT, HOP, MAPPED, UPGRADE, Field, Response
 from revproxy.stream import ASKING, DONE, TUNNEL
 from revproxy.upstream.backend import Backend, Upstream
 from revproxy.upstream.http1 import BackendConnection
@@ -112,9 +112,12 @@ class Forward:
 
         waiting = backend.pool.connect()
         exchange.waiting = waiting
-        waiting.addCallbacks(connected, failed).addErrback(
-            lambda failure: _log.failure("forwarding to {backend} failed", failure=failure, backend=backend.name)
-        )
+
+        def broke(failure: Any) -> None:
+            _log.failure("forwarding to {backend} failed", failure=failure, backend=backend.name)
+            exchange.fail(HANDLER_FAILED)  # which cuts the connection, too: it is the sink
+
+        waiting.addCallbacks(connected, failed).addErrback(broke)
 
     def failed(self, exchange: Exchange, fault: Fault, detail: str, *, reused: bool, untouched: bool) -> None:
         """A try failed after the connection was there: once more, or an error for the client."""
@@ -184,6 +187,10 @@ class Forward:
             inner, outer = exchange.route.mapping
             names = evolve(names, inner=inner, outer=outer)
         response.headers.fields = response_fields(response, self._hide, exchange.request, names)
+
+    def clean_trailers(self, trailers: list[Field]) -> list[Field]:
+        """7: what of the backend's trailers the client gets."""
+        return [f for f in trailers if not f[3] & HOP and f[0] not in self._hide] if trailers else trailers
 
     def switched(self, exchange: Exchange, response: Response) -> bool:
         """Whether a 101 is an answer to what was asked."""

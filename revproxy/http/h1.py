@@ -176,7 +176,7 @@ class RequestParser:
                     self._lines.clear()
                 self._lines[first] = start
         method, path, query, target, absolute, version = start
-        if last is not None and last.raw == raw and last.version == version and not absolute:
+        if last is not None and last.raw == raw and last.version == version and not absolute and last.kinds & HOST:
             block = last
         else:
             block = self._block(raw, absolute, version)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from wsgiref.handlers import format_date_time
 
-from revproxy.http.message import DATE, Response
+from revproxy.http.message import CODING, DATE, HOP, LENGTH, Response
 
+_FRAMING = LENGTH | CODING | HOP
 _status_lines: dict[tuple[int, bytes], bytes] = {}
 _date: tuple[int, bytes] = (0, b"")
 
@@ -42,10 +43,22 @@ def response_lines(response: Response) -> bytes:
     if block is not None and block.fields is fields and block.wire:
         return block.wire
     lines = [status_line(response)]
-    lines += [f[2] for f in fields]
     if response.status < 200:
+        lines += [f[2] for f in fields]
         lines.append(b"")
         return b"\r\n".join(lines)
+    # whatever a hook did to the fields: framing is what the response says
+    length = b"" if response.length is None else b"%d" % response.length
+    framed = not length
+    for f in fields:
+        kind = f[3]
+        if not kind & _FRAMING:
+            lines.append(f[2])
+        elif kind & LENGTH and not framed and f[1] == length:
+            framed = True
+            lines.append(f[2])
+    if not framed:
+        lines.append(b"Content-Length: " + length)
     if not response.kinds & DATE and b"date" not in response.headers:
         lines.append(date_line())
         block = None

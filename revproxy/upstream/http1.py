@@ -33,8 +33,9 @@ from revproxy.fault import (
 from revproxy.http.h1 import CHUNKED, UNTIL_CLOSE, ChunkedReader, chunk, last_chunk, parse_response, response_framing
 from revproxy.http.message import CONNECTION, Field, Response
 from revproxy.stream import ASKED, ASKING, DONE, EARLY, TUNNEL, TUNNEL_UP
+from revproxy.upstream.pooled import PooledWire
 from revproxy.upstream.retry import IDEMPOTENT, REPLAY
-from revproxy.wire import NEVER, PEER_FULL, Wire, ignore
+from revproxy.wire import NEVER, PEER_FULL, ignore
 
 if TYPE_CHECKING:
     from revproxy.handlers.forward import Forward
@@ -45,57 +46,23 @@ FIELDS = 200
 INTERIMS = 32  # 1xx heads before a final one
 
 
-class BackendConnection(Wire):
-    """A MessageStream over one backend connection; one exchange at a time.
-
-    :ivar used: exchanges it has carried. :ivar born: reactor seconds of its making.
-    :ivar rested: reactor seconds when it last came to rest in the pool.
-    """
+class BackendConnection(PooledWire):
+    """A MessageStream over one backend connection; one exchange at a time."""
 
     __slots__ = (
-        "_buffer", "_chunked_request", "_chunks", "_interims", "_keep", "_left", "born", "exchange", "forward",
-        "pool", "rested", "used",
+        "_buffer", "_chunked_request", "_chunks", "_interims", "_keep", "_left", "exchange", "forward",
     )  # fmt: skip
 
     def __init__(self, pool: Pool) -> None:
-        super().__init__(pool.reactor)
-        self.pool = pool
+        super().__init__(pool)
         self.exchange: Exchange | None = None
         self.forward: Forward | None = None
-        self.used = 0
-        self.born: float = pool.reactor.seconds()
-        self.rested: float = self.born
-        self.dataReceived: Any = self._rest
         self._buffer = b""
         self._chunked_request = False
         self._chunks: ChunkedReader | None = None
         self._interims = 0
         self._keep = False
         self._left = 0
-
-    # -- in the pool
-
-    def rest(self, seconds: float) -> None:
-        """Wait in the pool, for so long at most."""
-        self.dataReceived = self._rest
-        now = self.rested = self.clock.seconds()
-        at = self.deadline = now + seconds
-        if at < self._due:
-            self.set_deadline(seconds)
-
-    def retire(self) -> None:
-        """Close an idle connection."""
-        self.dataReceived = ignore
-        self.close()
-
-    def _rest(self, data: bytes) -> None:
-        # nobody asked: whatever it is, it must not become the answer to the next request
-        self._forget()
-        self.cut()
-
-    def _forget(self) -> None:
-        if self in self.pool.idle:
-            self.pool.idle.remove(self)
 
     # -- 5: a request goes out
 
@@ -242,7 +209,7 @@ class BackendConnection(Wire):
                 self._let_go(exchange, keep and not reader.rest)
                 exchange.response_head(response, body, not reader.trailers)
                 if reader.trailers:
-                    exchange.response_end(reader.trailers)
+                    exchange.response_end(forward.clean_trailers(reader.trailers))
                 return
         else:
             assert size == UNTIL_CLOSE
@@ -297,12 +264,16 @@ class BackendConnection(Wire):
         except ProtocolError as e:
             self._failed(e.fault, e.detail)
             return
-        if reader.done:
-            self._let_go(exchange, self._keep and not reader.rest)
+        if not reader.done:
+            if body:
+                exchange.response_body(body)
+            return
+        assert self.forward is not None
+        trailers = self.forward.clean_trailers(reader.trailers)
+        self._let_go(exchange, self._keep and not reader.rest)
         if body:
             exchange.response_body(body)
-        if reader.done:
-            exchange.response_end(reader.trailers)
+        exchange.response_end(trailers)
 
     def _read_to_close(self, data: bytes) -> None:
         self.deadline = self.clock.seconds() + self.pool.timeouts.idle
@@ -323,15 +294,17 @@ class BackendConnection(Wire):
         if self._pausing:
             self.resume_reading(self._pausing)
         # with a request half sent, the next one would be written into its body
-        half_sent = exchange.state in (ASKING, EARLY)
+        half_sent = (
+            exchange.state in (ASKING, EARLY) or self.is_full or (self._raw_send is not None and self.queued() > 0)
+        )
         if keep and not half_sent:
             self.pool.put(self)
             return
-        self.dataReceived = ignore
         if half_sent:
+            self.dataReceived = ignore
             self.cut()  # a backend that reads no more would hold a close up for ever
         else:
-            self.close()
+            self.retire()
 
     # -- failure
 
@@ -388,8 +361,11 @@ class BackendConnection(Wire):
 
     def expired(self) -> None:
         if self.exchange is None:
-            self._forget()
-            self.retire()
+            if self in self.pool.idle:
+                self.pool.idle.remove(self)
+                self.retire()
+            else:
+                self.cut()  # it was to be closed, and its end does not come
         elif self.dataReceived == self._read_head:
             if self.exchange.state == ASKING:
                 self._failed(BACKEND_SEND_TIMEOUT, "the backend does not take the request's body")

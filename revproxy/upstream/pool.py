@@ -56,8 +56,8 @@ class Pool:
     """
 
     __slots__ = (
-        "_connector", "_seen", "_waiting", "closed", "closes_idle", "endpoint", "heads", "idle", "learning", "open",
-        "proven", "reactor", "settings", "timeouts",
+        "_connector", "_refilling", "_seen", "_waiting", "closed", "closes_idle", "endpoint", "heads", "idle",
+        "learning", "open", "proven", "reactor", "settings", "timeouts",
     )  # fmt: skip
 
     def __init__(self, endpoint: Any, reactor: Any, settings: model.Pool, timeouts: model.UpstreamTimeouts) -> None:
@@ -72,6 +72,7 @@ class Pool:
         self.proven = _PROVEN
         self.learning = True
         self._waiting: deque[Deferred[BackendConnection]] = deque()
+        self._refilling = False
         self._connector = _Connector(self)
         self.heads: dict[bytes, ResponseBlock] = {}
         self._seen: set[int] = set()
@@ -147,7 +148,10 @@ class Pool:
         """
         cap = self.settings.connections
         if cap is not None and self.open >= cap:
-            return self._queue()
+            if self.idle:  # it may not be used for this one: a fresh one takes its place
+                self.idle.pop(0).retire()
+            if self.open >= cap:
+                return self._queue()
         return self._dial()
 
     def _dial(self) -> Deferred[BackendConnection]:
@@ -183,12 +187,13 @@ class Pool:
             return fail(ProtocolError(BACKEND_QUEUE_FULL, f"{len(self._waiting)} requests wait already"))
         seconds = self.settings.queue_time
 
-        def cancelled(waiter: Deferred[BackendConnection]) -> None:
-            self._waiting.remove(waiter)
+        def forget() -> None:
+            if waiter in self._waiting:  # else a connection is being made for it
+                self._waiting.remove(waiter)
 
         def late() -> None:
             if not waiter.called:
-                self._waiting.remove(waiter)
+                forget()
                 waiter.errback(ProtocolError(BACKEND_QUEUE_TIMEOUT, f"no connection free within {seconds:g} s"))
 
         def done(result: Any) -> Any:
@@ -196,7 +201,7 @@ class Pool:
                 timer.cancel()
             return result
 
-        waiter: Deferred[BackendConnection] = Deferred(cancelled)
+        waiter: Deferred[BackendConnection] = Deferred(lambda waiter: forget())
         timer = self.reactor.callLater(seconds, late)
         waiter.addBoth(done)
         self._waiting.append(waiter)
@@ -205,11 +210,27 @@ class Pool:
     def left(self) -> None:
         """A connection is gone (or never came): its place is free."""
         self.open -= 1
-        while self._waiting:
+        if self._refilling:
+            return
+        self._refilling = True  # dialling may fail at once and come back here
+        while self._waiting and (self.settings.connections is None or self.open < self.settings.connections):
             waiter = self._waiting.popleft()
             if not waiter.called:
-                self._dial().addCallbacks(waiter.callback, waiter.errback)
-                return
+                self._dial_for(waiter)
+        self._refilling = False
+
+    def _dial_for(self, waiter: Deferred[BackendConnection]) -> None:
+        def connected(connection: BackendConnection) -> None:
+            if waiter.called:
+                self.put(connection)
+            else:
+                waiter.callback(connection)
+
+        def failed(failure: Any) -> None:
+            if not waiter.called:
+                waiter.errback(failure)
+
+        self._dial().addCallbacks(connected, failed)
 
     def close(self) -> None:
         """Close what is idle, and from now on what becomes idle."""

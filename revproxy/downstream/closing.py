@@ -1,0 +1,69 @@
+"""Closing a client's connection: never a reset for a client that is still sending or reading.
+
+Rules of this module:
+
+* what it was answered would be lost in a reset. The write side is closed, the rest is read and
+  dropped within bounds, then the socket is closed;
+* no close waits for ever: what is left to send goes out at the minimum rate, or in the time a
+  connection may be idle.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from revproxy.downstream.pace import PacedWire
+from revproxy.http.h1 import ChunkedReader
+from revproxy.wire import NEVER, ignore
+
+if TYPE_CHECKING:
+    from revproxy.engine import Engine
+
+DRAIN = 256 * 1024  # bytes of an unwanted body that are read to keep the connection
+DRAIN_TIME = 5.0  # seconds that may take, and seconds a closing connection lingers
+
+
+class ClosingWire(PacedWire):
+    """A client's wire that can end in peace. ``_buffer`` holds bytes that nobody has parsed."""
+
+    __slots__ = ("_buffer", "_chunks", "_dropped")
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self._buffer = b""
+        self._chunks: ChunkedReader | None = None
+        self._dropped = 0
+
+    def _finish_close(self) -> None:
+        if self._buffer:
+            self._linger()
+            return
+        self.dataReceived = ignore
+        self.close()
+        self._bound_close()
+
+    def _linger(self) -> None:
+        """Close, but let the client read what it was answered first."""
+        self._buffer = b""
+        self._reading_body = False
+        self._chunks = None
+        self.dataReceived = self._discard
+        self._dropped = 0
+        self.resume_reading(self._pausing)
+        self.half_close()
+        self._bound_close()
+
+    def _bound_close(self) -> None:
+        """What waits for the client goes out at the minimum rate, or in the time a connection may be idle."""
+        if self.transport is None:
+            return
+        if self._waiting():
+            self._measure_reading()
+            self._set_phase(NEVER if self._minimum_rate() is not None else self.engine.keep_alive)
+        else:
+            self._set_phase(DRAIN_TIME if self._raw_send is not None else self.engine.keep_alive)
+
+    def _discard(self, data: bytes) -> None:
+        self._dropped += len(data)
+        if self._dropped > DRAIN:
+            self.cut()
