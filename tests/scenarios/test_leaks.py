@@ -106,7 +106,7 @@ def test_who_leaves_the_queue_while_its_connection_is_made_is_forgotten(play_onc
     second.send(get(b"/2"))
     first.reset()
     second.reset()
-    scenario.advance(2)
+    scenario.advance(6)
     assert [record.fault for record in scenario.log] == ["client-gone", "client-gone"]
 
 
