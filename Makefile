@@ -44,7 +44,7 @@ docs: $(VENV)/.made-docs
 	@echo "open docs/_build/html/index.html"
 
 bench: $(VENV)/.made-run
-	@$(BIN)/python -m revproxy.bench
+	@$(BIN)/python -m revproxy.bench $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis _trial_temp*

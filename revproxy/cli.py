@@ -31,10 +31,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command == "--version":
         print(f"revproxy {__version__}")
         return 0
-    if command == "check":
-        return check(words)
-    if command == "run":
-        return run(words)
+    try:
+        if command == "check":
+            return check(words)
+        if command == "run":
+            return run(words)
+    except KeyboardInterrupt:  # before there was a reactor to take it
+        return 130
     print(f"revproxy: no command {command!r}; there are run and check, see 'revproxy --help'", file=sys.stderr)
     return 1
 

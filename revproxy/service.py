@@ -26,6 +26,7 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 from twisted.python import usage
 
+from revproxy import __version__
 from revproxy.accesslog import AccessLog, install_reopen_signal
 from revproxy.config.compile import compile_config
 from revproxy.config.errors import ConfigError
@@ -41,7 +42,7 @@ _log = Logger()
 class Options(usage.Options):
     """What ``twistd revproxy`` and ``revproxy run`` take."""
 
-    synopsis = "[--config FILE | --listen ENDPOINT --to BACKEND ...]"
+    synopsis = "Usage: revproxy run | twistd [OPTIONS] revproxy  [--config FILE | --listen ENDPOINT --to BACKEND ...]"
     longdesc = "Forwards HTTP from clients to backends. Endpoints are Twisted's strings, such as tcp:8080."
     optParameters: ClassVar = [["config", "c", None, "configuration file (TOML)"]]
 
@@ -65,6 +66,11 @@ class Options(usage.Options):
         self["route"].append(route)
 
     opt_l = opt_listen
+
+    def opt_version(self) -> None:
+        """the version, and exit"""
+        print(f"revproxy {__version__}")
+        raise SystemExit(0)
 
     def postOptions(self) -> None:
         """Load the configuration. :raises SystemExit: with every error, a line each."""

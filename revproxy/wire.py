@@ -20,7 +20,7 @@ from socket import IPPROTO_TCP, MSG_PEEK, TCP_NODELAY
 from typing import Any
 
 from twisted.internet import main, tcp
-from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IPushProducer
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IPushProducer, ISSLTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -209,9 +209,14 @@ class Wire:
         """Say that nothing more will be sent, once what is queued has gone out."""
         if self.transport is not None:
             self._unregister()
-            lose = getattr(self.transport, "loseWriteConnection", None)
+            lose = (
+                None
+                if ISSLTransport.providedBy(self.transport)
+                else getattr(self.transport, "loseWriteConnection", None)
+            )
             if lose is None:
-                self.transport.loseConnection()
+                # TLS has no half-close here. Not now: it may be giving us bytes, and would stumble over its own end
+                self.clock.callLater(0, self.close)
             else:
                 lose()
 

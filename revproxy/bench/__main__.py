@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import statistics
 import sys
 import tempfile
@@ -151,5 +152,13 @@ def notes_on(figures: Sequence[float], foreign: float, shared: bool) -> list[str
     return notes
 
 
+def _terminated(number: int, frame: object) -> None:
+    sys.exit(128 + number)  # what was started is stopped on the way out
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -9,6 +9,7 @@ from typing import Any
 from revproxy.config import model
 from revproxy.config.conditions import conditions
 from revproxy.config.errors import ConfigError, Problem
+from revproxy.config.lines import locate
 from revproxy.handlers.forward import Forward
 from revproxy.handlers.respond import Redirect, Respond
 from revproxy.http.forwarding import hidden_names
@@ -39,8 +40,9 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
         try:
             entries.append(_entry(config, route, index, forwards, reactor))
         except ValueError as e:
+            line = locate(config.source, ("routes", index)) if config.source else None
             name = f" ({route.name})" if route.name else ""
-            problems.append(Problem(key=f"routes[{index}]{name}", text=str(e), source=""))
+            problems.append(Problem(key=f"routes[{index}]{name}", text=str(e), line=line, source=config.source))
     if problems:
         raise ConfigError(problems)
     return RouteTable.build(entries, upstreams)
@@ -61,7 +63,7 @@ def _entry(
         "client-response": client_response,
     }
     for middleware in written.middleware:
-        points[middleware.at].append(policy(middleware, reactor))
+        points[middleware.at].append(policy(middleware, reactor, config.base))
     if written.buffer is not None and written.buffer.request is not None:
         client_request.append(buffering(written.buffer.request))
     mapping = None
@@ -118,9 +120,12 @@ def _handler(config: model.Config, written: model.Route, forwards: Mapping[str, 
         return StaticFiles(str(folder))
     resource = written.resource
     if isinstance(resource, str):
-        resource = load_object(resource)
+        resource = load_object(resource, config.base)
     if isinstance(resource, type) or (callable(resource) and not hasattr(resource, "render")):
-        resource = resource()
+        try:
+            resource = resource()
+        except Exception as e:
+            raise ValueError(f"resource: calling {written.resource!r} raised {type(e).__name__}: {e}") from e
     if not hasattr(resource, "render"):
         raise ValueError(f"resource: {written.resource!r} is no twisted.web resource (and gives none when called)")
     return ResourceHandler(resource)

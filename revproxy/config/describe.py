@@ -20,7 +20,7 @@ def describe(config: Config) -> str:
     """The summary of a configuration: listeners, routes, upstreams; ends without a newline."""
     listeners = [(listen.name or listen.endpoint, listen.endpoint) for listen in config.listen]
     routes = [
-        (route.name or f"routes[{index}]", _conditions(route.match), _end(route))
+        (route.name or f"route-{index + 1}", _conditions(route.match), _end(route))
         for index, route in enumerate(config.routes)
     ]
     return "\n\n".join(

@@ -191,3 +191,12 @@ def _unescape(match: re.Match[str]) -> str:
         value = int(digits, 16)
         return chr(value) if value < 0x110000 else match[0]
     return _ESCAPES.get(match[3], match[3])
+
+
+def locate(source: str, key: Key) -> int | None:
+    """The line of a key in a file, ``None`` when it can't be read."""
+    try:
+        with open(source, encoding="utf-8") as file:
+            return Lines(file.read()).line(key)
+    except (OSError, ValueError):
+        return None

@@ -69,7 +69,7 @@ def load_text(text: str, *, source: str = "<string>", base: str = ".") -> Config
     if found:
         lines = Lines(text)
         raise ConfigError([_problem(item, source, lines.line(item.key)) for item in found])
-    return config
+    return attrs.evolve(config, source=source)
 
 
 def build(document: dict[str, Any], *, base: str = ".") -> tuple[Config, list[Found]]:

@@ -332,3 +332,5 @@ class Config:
     routes: tuple[Route, ...] = ()
     #: Folder that relative paths in the configuration start from.
     base: str = field(default=".")
+    #: The file it came from, for messages; ``""`` for none.
+    source: str = field(default="", eq=False)

@@ -18,7 +18,6 @@ from twisted.web.static import File
 from twisted.web.util import redirectTo
 
 from revproxy.errorpages import error_page
-from revproxy.fault import NO_ROUTE
 from revproxy.handlers.errorpage import ErrorPage
 from revproxy.handlers.resource import ResourceHandler
 from revproxy.http.message import Answer, Headers
@@ -89,8 +88,15 @@ class StaticFiles:
             return
         for segment in unquote_to_bytes(request.path).replace(b"\\", b"/").split(b"/"):
             if segment.startswith(b".") or b"\0" in segment:
-                exchange.fail(NO_ROUTE, "a hidden name")
+                kind, body = error_page(404, request.headers.get(b"accept"), exchange.request_id)
+                exchange.answer(Answer(404, Headers.of([(b"Content-Type", kind)]), body))
                 return
+        asked, mark, query = request.raw_target.partition(b"?")
+        if request.path == b"/" and asked[:1] == b"/" and not asked.endswith(b"/"):
+            # the folder itself, by a name that lost its end to strip_prefix: links in its pages would lead elsewhere
+            location = b"./" + asked.rpartition(b"/")[2] + b"/" + mark + query
+            exchange.answer(Answer(302, Headers.of([(b"Location", location)])))
+            return
         if len(request.headers.get_list(b"range")) > _RANGES:
             request.headers = request.headers.copy()
             request.headers.remove(b"range")

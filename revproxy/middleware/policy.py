@@ -10,6 +10,8 @@ Rules of this module:
 from __future__ import annotations
 
 import inspect
+import os
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -29,27 +31,33 @@ if TYPE_CHECKING:
 _log = Logger()
 
 
-def load_object(reference: str) -> Any:
+def load_object(reference: str, base: str = ".") -> Any:
     """What ``module:name`` (or ``module:name.attribute``) refers to.
 
+    :param base: a folder where modules are looked for after Python's own places.
     :raises ValueError: when there is no such module or name, or the module can't be imported.
     """
     module_name, _, path = reference.partition(":")
+    folder = os.path.abspath(base)
+    if folder not in sys.path:
+        sys.path.append(folder)
     try:
         found: Any = import_module(module_name)
+    except ModuleNotFoundError as e:
+        raise ValueError(f"{reference!r}: no module {e.name!r} in {folder!r} or on PYTHONPATH") from e
     except Exception as e:
-        raise ValueError(f"can't import {module_name!r}: {type(e).__name__}: {e}") from e
+        raise ValueError(f"{reference!r}: importing it raised {type(e).__name__}: {e}") from e
     for name in path.split("."):
         try:
             found = getattr(found, name)
         except AttributeError:
-            raise ValueError(f"{module_name!r} has no {path!r}") from None
+            raise ValueError(f"{reference!r}: the module has no {path!r}") from None
     return found
 
 
-def policy(written: Middleware, reactor: Any) -> Callable[[Exchange], Any]:
+def policy(written: Middleware, reactor: Any, base: str = ".") -> Callable[[Exchange], Any]:
     """A hook for the written point. :raises ValueError: when it can't be found or called."""
-    call: Any = load_object(written.call) if isinstance(written.call, str) else written.call
+    call: Any = load_object(written.call, base) if isinstance(written.call, str) else written.call
     if not callable(call):
         raise ValueError(f"{written.call!r} can't be called")
     name = written.call if isinstance(written.call, str) else getattr(call, "__qualname__", repr(call))

@@ -94,11 +94,11 @@ resource = "a:b"
   tcp:8081  tcp:8081
 
 Routes (4)
-  name       matches                                  ends in
-  api        host a.b|*.c, path /api/*, header x-a=1  upstream api
-  routes[1]  everything                               redirect 308 to scheme=https
-  routes[2]  "query a=\u001b[2J"                      respond 404
-  routes[3]  everything                               resource a:b
+  name     matches                                  ends in
+  api      host a.b|*.c, path /api/*, header x-a=1  upstream api
+  route-2  everything                               redirect 308 to scheme=https
+  route-3  "query a=\u001b[2J"                      respond 404
+  route-4  everything                               resource a:b
 
 Upstreams (1)
   name  balance      backends

@@ -75,7 +75,8 @@ def test_trailers_hide_backends_too(play_once: Any) -> None:
     client.send(get())
     backend.expect_request(b"GET", b"/")
     backend.send(
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nServer: x\r\nX-Powered-By: y\r\nx-t: 1\r\n\r\n"
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"2\r\nok\r\n0\r\nServer: x\r\nX-Powered-By: y\r\nx-t: 1\r\n\r\n"
     )
     client.expect_response(200, b"ok", trailers=[(b"x-t", b"1")])
 
