@@ -194,7 +194,7 @@ class Exchange:
         Asks a client that waits for 100 (Continue) to go on.
         """
         assert self.sink is None and self._prefix_waiter is None
-        waiter: Deferred[bytes] = Deferred()
+        waiter: Deferred[bytes] = Deferred(self._forget_prefix)
         self._prefix_waiter = waiter
         self._prefix_limit = limit
         if self.request.expects_continue and self.state == ASKING and not self.held:
@@ -202,6 +202,9 @@ class Exchange:
             self.client.write_head(Response(100, reason=b"Continue"))
         self._check_prefix()
         return waiter
+
+    def _forget_prefix(self, waiter: Deferred[bytes]) -> None:
+        self._prefix_waiter = None
 
     def _check_prefix(self) -> None:
         waiter = self._prefix_waiter

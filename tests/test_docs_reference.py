@@ -64,7 +64,9 @@ def code(cell: str) -> str:
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 def test_every_key_is_documented_and_no_other(cls: type) -> None:
     rows = table_after(read("configuration.rst"), f".. keys: {cls.__name__}")
-    fields = [field.name for field in attrs.fields(cls) if not (cls is model.Config and field.name in ("base", "source"))]
+    fields = [
+        field.name for field in attrs.fields(cls) if not (cls is model.Config and field.name in ("base", "source"))
+    ]
     assert [code(row[0]) for row in rows] == fields
     assert all(cell.strip() for row in rows for cell in row)
 

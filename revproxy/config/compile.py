@@ -32,7 +32,8 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
     for name, written in config.upstreams.items():
         if name not in upstreams:
             upstreams[name] = Upstream.of(name, written, reactor)
-    hide = hidden_names(config.server.hide)
+    # a backend's Via names what is behind; ours is added by a hook where it is asked for
+    hide = hidden_names((*config.server.hide, "via"))
     forwards = {name: Forward(upstream, hide, config.server.forwarded) for name, upstream in upstreams.items()}
     problems: list[Problem] = []
     entries = []

@@ -57,6 +57,7 @@ IDENTITY_FIELDS = (
     "x-aspnetmvc-version",
     "x-runtime",
     "x-backend-server",
+    "alt-svc",
 )
 
 

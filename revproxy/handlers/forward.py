@@ -16,7 +16,7 @@ from revproxy.http.message import EXPECT, HOP, MAPPED, UPGRADE, Field, Response
 from revproxy.stream import ASKING, DONE, TUNNEL
 from revproxy.upstream.backend import Backend, Upstream
 from revproxy.upstream.http1 import BackendConnection
-from revproxy.upstream.retry import IDEMPOTENT, may_retry
+from revproxy.upstream.retry import IDEMPOTENT, REPLAY, may_retry
 from revproxy.wire import NO_PEER
 
 _log = Logger()
@@ -84,7 +84,8 @@ class Forward:
         pool = backend.pool
         connection = None
         if not fresh and pool.idle:
-            if exchange.request.method in IDEMPOTENT:
+            request = exchange.request
+            if request.method in IDEMPOTENT and request.length is not None and request.length <= REPLAY:
                 connection = pool.take()
             else:
                 connection = pool.take_proven(exchange.engine.seconds())

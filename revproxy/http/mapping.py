@@ -98,7 +98,7 @@ def map_refresh(value: bytes, names: Names, request: Request) -> bytes:
         return value
     start, quote, rest = match.groups()
     url, end, tail = rest.partition(quote) if quote else (rest, b"", b"")
-    return start + quote + map_location(url, names, request) + end + tail
+    return start + quote + map_location(url.strip(b" \t"), names, request) + end + tail
 
 
 def map_set_cookie(value: bytes, names: Names, request: Request) -> bytes:

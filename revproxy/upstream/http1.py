@@ -30,7 +30,16 @@ from revproxy.fault import (
     Fault,
     ProtocolError,
 )
-from revproxy.http.h1 import CHUNKED, UNTIL_CLOSE, ChunkedReader, chunk, last_chunk, parse_response, response_framing
+from revproxy.http.h1 import (
+    CHUNKED,
+    UNTIL_CLOSE,
+    ChunkedReader,
+    chunk,
+    find_flaw,
+    last_chunk,
+    parse_response,
+    response_framing,
+)
 from revproxy.http.message import CONNECTION, Field, Response
 from revproxy.stream import ASKED, ASKING, DONE, EARLY, TUNNEL, TUNNEL_UP
 from revproxy.upstream.pooled import PooledWire
@@ -83,7 +92,11 @@ class BackendConnection(PooledWire):
             if self.deadline < self._due:
                 self.set_deadline(timeout)
         else:
-            self.deadline = NEVER
+            if request.expects_continue and not first:
+                # nothing comes before the backend, or the client's patience, says so
+                self.set_deadline(self.pool.timeouts.first_byte)
+            else:
+                self.deadline = NEVER
             if self.used > 1 and request.method in IDEMPOTENT:
                 exchange.replay = [first]
         if chunked:
@@ -105,6 +118,9 @@ class BackendConnection(PooledWire):
         exchange = self.exchange
         if exchange is None:
             return
+        if exchange.request.expects_continue and not self.is_full:
+            exchange.request.expects_continue = False  # it did not wait
+            self.deadline = NEVER
         if exchange.replay is not None:
             exchange.replay.append(data)
             if exchange.received > REPLAY:
@@ -145,6 +161,8 @@ class BackendConnection(PooledWire):
             self._buffer = data
             if len(data) > HEAD:
                 self._failed(BACKEND_BAD_RESPONSE, f"head over {HEAD} bytes")
+            elif find_flaw(data):
+                self._failed(BACKEND_BAD_RESPONSE, "bare CR or LF, or NUL, in a head")
             return
         exchange = self.exchange
         forward = self.forward
@@ -236,6 +254,8 @@ class BackendConnection(PooledWire):
             exchange.switch(response, rest)
             return
         forward.clean_response(exchange, response)
+        if response.status == 100 and exchange.state == ASKING:
+            self.deadline = NEVER  # now it is the client's turn
         exchange.response_head(response)
         if rest and self.exchange is exchange:
             self._read_head(rest)
@@ -367,7 +387,7 @@ class BackendConnection(PooledWire):
             else:
                 self.cut()  # it was to be closed, and its end does not come
         elif self.dataReceived == self._read_head:
-            if self.exchange.state == ASKING:
+            if self.exchange.state == ASKING and not self.exchange.request.expects_continue:
                 self._failed(BACKEND_SEND_TIMEOUT, "the backend does not take the request's body")
             else:
                 self._failed(BACKEND_FIRST_BYTE_TIMEOUT, f"no response within {self.pool.timeouts.first_byte:g} s")

@@ -9,6 +9,7 @@ Rules of this module:
 
 from __future__ import annotations
 
+import errno
 from collections import deque
 from typing import Any
 
@@ -21,12 +22,14 @@ from revproxy.fault import (
     BACKEND_CONNECT_TIMEOUT,
     BACKEND_QUEUE_FULL,
     BACKEND_QUEUE_TIMEOUT,
+    OUT_OF_DESCRIPTORS,
     ProtocolError,
 )
 from revproxy.http.fields import SECRET
 from revproxy.http.message import MAPPED, Response, ResponseBlock
 from revproxy.upstream.http1 import BackendConnection
 
+_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})  # errors that are no backend's doing
 _PROVEN = 0.001  # seconds of rest that any backend is trusted to allow
 _PROVEN_ENOUGH = 30.0  # and that are enough to know
 _HEAD = 1024  # bytes of the longest response head that is remembered
@@ -174,6 +177,8 @@ class Pool:
                 raise ProtocolError(BACKEND_CONNECT_TIMEOUT, f"no connection within {self.timeouts.connect:g} s")
             if failure.check(CancelledError):
                 return failure
+            if getattr(getattr(failure.value, "osError", None), "errno", None) in _OURS:
+                raise ProtocolError(OUT_OF_DESCRIPTORS, failure.getErrorMessage())
             raise ProtocolError(BACKEND_CONNECT, failure.getErrorMessage() or failure.type.__name__)
 
         dialling: Deferred[Any] = self.endpoint.connect(self._connector)

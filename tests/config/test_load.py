@@ -236,7 +236,9 @@ def test_every_key_is_every_key() -> None:
     written = set(EVERY_KEY.replace("[", " ").replace("]", " ").replace(".", " ").replace("{", " ").split())
     for cls in classes(m.Config, set()):
         missing += [
-            f"{cls.__name__}.{name}" for name in attrs.fields_dict(cls) if name not in written and name not in ("base", "source")
+            f"{cls.__name__}.{name}"
+            for name in attrs.fields_dict(cls)
+            if name not in written and name not in ("base", "source")
         ]
         assert any(type(item) is cls for item in instances(EXPECTED)), cls
     assert missing == []

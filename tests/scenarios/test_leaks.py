@@ -138,3 +138,78 @@ def test_a_hook_that_breaks_the_request_is_a_500(play_once: Any, fresh: bool) ->
     client.expect_response(500)
     assert scenario.errors
     scenario.errors.clear()
+
+
+def test_a_client_that_waits_for_100_from_a_silent_backend_is_answered(play_once: Any) -> None:
+    scenario = play_once(toml(upstream='timeouts = { first_byte = "2s" }'))
+    client, backend = scenario.client(), scenario.backend(ADDRESS)
+    client.send(get(b"/", b"Expect: 100-continue", b"Content-Length: 4", method=b"POST"))
+    backend.expect_head(b"POST", b"/")
+    scenario.advance(1.9)
+    client.expect_nothing()
+    scenario.advance(0.2)
+    client.expect_response(504)
+    assert [record.fault for record in scenario.log] == ["backend-first-byte-timeout"]
+
+
+def test_a_client_that_does_not_wait_for_100_is_not_hurried(play_once: Any) -> None:
+    scenario = play_once(toml("minimum_rate = 'off'", 'timeouts = { first_byte = "2s" }'))
+    client, backend = scenario.client(), scenario.backend(ADDRESS)
+    client.send(get(b"/", b"Expect: 100-continue", b"Content-Length: 4", method=b"POST"))
+    scenario.advance(1.5)
+    client.send(b"bo")
+    scenario.advance(5)
+    client.send(b"dy")
+    backend.expect_request(b"POST", b"/", b"body")
+    backend.send(OK)
+    client.expect_response(200, b"ok")
+
+
+def test_what_is_too_large_to_be_repeated_goes_out_like_a_post(play_once: Any) -> None:
+    scenario = play_once(toml())
+    client, backend = scenario.client(), scenario.backend(ADDRESS)
+    client.send(get())
+    backend.send(OK)
+    client.expect_response(200, b"ok")
+    scenario.advance(1)
+    client.send(get(b"/", b"Content-Length: 70000", method=b"PUT") + b"x" * 70_000)
+    backend.expect_connections(2)
+    backend.expect_request(b"PUT", b"/", b"x" * 70_000)
+    backend.send(OK)
+    client.expect_response(200, b"ok")
+
+
+def test_a_backend_head_with_a_bare_line_feed_is_502_at_once(play_once: Any) -> None:
+    scenario = play_once(toml())
+    client, backend = scenario.client(), scenario.backend(ADDRESS)
+    client.send(get())
+    backend.expect_request(b"GET", b"/")
+    backend.send(b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok")
+    client.expect_response(502)
+
+
+def test_a_backends_via_and_alternatives_are_hidden(play_once: Any) -> None:
+    scenario = play_once(toml("via_response = true"))
+    client, backend = scenario.client(), scenario.backend(ADDRESS)
+    client.send(get())
+    backend.expect_request(b"GET", b"/")
+    backend.send(b'HTTP/1.1 200 OK\r\nVia: 1.1 backend-7\r\nAlt-Svc: h2="10.0.0.7:1"\r\nContent-Length: 2\r\n\r\nok')
+    client.expect_response(200, b"ok", {b"via": b"1.1 revproxy", b"alt-svc": None})
+
+
+def test_a_prefix_whose_hook_was_too_slow_is_forgotten(play_once: Any) -> None:
+    async def slow(exchange: Any) -> None:
+        await exchange.body_prefix(100)
+
+    hooks = [Middleware(call=slow, timeout=1.0, fail="open"), Middleware(call=slow, timeout=1.0, fail="open")]
+    scenario = play_once(hooked(toml("minimum_rate = 'off'"), *hooks))
+    client, backend = scenario.client(), scenario.backend(ADDRESS)
+    client.send(get(b"/", b"Content-Length: 4", method=b"POST") + b"bo")
+    scenario.advance(1.1)
+    scenario.advance(1.1)
+    client.send(b"dy")
+    backend.expect_request(b"POST", b"/", b"body")
+    backend.send(OK)
+    client.expect_response(200, b"ok")
+    assert len(scenario.errors) == 2
+    scenario.errors.clear()
