@@ -29,9 +29,9 @@ ROOT = Path(__file__).resolve().parents[1]
 DIRECTIVE = re.compile(r"^( *)\.\. (?:code-block|code|sourcecode):: *(\S*) *$")
 LANGUAGES = {"toml", "python", "console", "text", "json", "rst", "http", "nginx", "ini"}
 #: What a line of a console block may call.
-COMMANDS = set(
-    ["make", "revproxy", "twistd", "python", "python3", "pip", "curl", "openssl", "export", "kill", "cd", "systemctl"]
-)
+COMMANDS = {
+    "make", "revproxy", "twistd", "python", "python3", "pip", "curl", "openssl", "export", "kill", "cd", "systemctl",
+}  # fmt: skip
 
 
 #: The options that commands in the documentation may have; those of other commands are not looked at.

@@ -3,11 +3,11 @@
 Rules of this module:
 
 * a state is the method that takes the next bytes: ``_read_head``, ``_read_length``,
-  ``_read_chunks``, ``_hold`` (an exchange runs, what follows it waits), ``_drain`` and
-  ``_linger`` (nobody wants the rest);
+  ``_read_chunks``, ``_hold`` (an exchange runs, what follows it waits), ``_tunnel``, and
+  ``_discard`` (nobody wants the rest);
 * bytes after a request stay unparsed until its exchange is over, so answers leave in order;
-* closing is never a reset for a client that is still sending: what it was answered would be lost.
-  The write side is closed, the rest is read and dropped within bounds, then the socket is closed.
+* clocks are in :mod:`~revproxy.downstream.pace`, closing in :mod:`~revproxy.downstream.closing`,
+  writing in :mod:`~revproxy.downstream.answering`; here is reading.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from revproxy.downstream.closing import DRAIN, DRAIN_TIME, ClosingWire
-from revproxy.downstream.pace import CHUNKED, PLAIN, TUNNEL
+from revproxy.downstream.answering import AnsweringWire
+from revproxy.downstream.closing import DRAIN, DRAIN_TIME
+from revproxy.downstream.pace import TUNNEL
 from revproxy.exchange import Exchange
 from revproxy.fault import (
     CLIENT_BAD_REQUEST,
@@ -28,9 +29,8 @@ from revproxy.fault import (
     Fault,
     ProtocolError,
 )
-from revproxy.http.h1 import ChunkedReader, chunk, find_flaw, last_chunk
-from revproxy.http.message import Arrival, Field, Headers, Request, RequestBlock, Response
-from revproxy.http.serialise import response_lines
+from revproxy.http.h1 import ChunkedReader, find_flaw
+from revproxy.http.message import Arrival, Field, Headers, Request, RequestBlock
 from revproxy.stream import DONE
 from revproxy.wire import NEVER, QUEUED, ignore
 
@@ -44,7 +44,7 @@ REPEATED = 2048  # bytes of a field section that is kept for the next request to
 _EMPTY_LINES = re.compile(rb"(?:\r\n)+")
 
 
-class ClientConnection(ClosingWire):
+class ClientConnection(AnsweringWire):
     """A MessageStream over one client connection; one exchange at a time.
 
     :param engine: what all connections share.
@@ -52,7 +52,7 @@ class ClientConnection(ClosingWire):
     """
 
     __slots__ = (
-        "_broken", "_close_after", "_last", "_left", "_looping", "_served", "arrival",
+        "_last", "_left", "_looping", "_served", "arrival",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, arrival: Arrival) -> None:
@@ -60,8 +60,6 @@ class ClientConnection(ClosingWire):
         self.arrival = arrival
         self.dataReceived: Any = self._read_head
         self._left = 0
-        self._close_after = False
-        self._broken = False  # where the next request would begin is not known
         self._looping = False
         self._served = 0
         self._last: RequestBlock | None = None
@@ -340,88 +338,6 @@ class ClientConnection(ClosingWire):
         super().drained()
         if self.exchange is None and self.dataReceived == self._hold:
             self._over()
-
-    # -- the verbs of a MessageStream
-
-    def write_head(self, response: Response, first: bytes = b"", ended: bool = False) -> None:
-        exchange = self.exchange
-        if exchange is None:
-            return
-        request = exchange.request
-        status = response.status
-        head = response_lines(response)
-        if status < 200:
-            self._interim(request, response, head, first)
-            return
-        self._mode = PLAIN
-        if not self.is_full:
-            self.flushed = self.bytes_out
-        if self._reading_body and request.expects_continue and not exchange.received:
-            self._close_after = True  # whether its body follows can't be known (RFC 9110 10.1.1)
-        if response.length is None and request.method != b"HEAD" and status != 204 and status != 304:
-            if ended:
-                head += b"Content-Length: %d\r\n" % len(first)
-            elif request.version == 10:
-                self._close_after = True
-            else:
-                self._mode = CHUNKED
-                head += b"Transfer-Encoding: chunked\r\n"
-                if first:
-                    first = chunk(first)
-        if self._close_after or self._broken:
-            head += b"Connection: close\r\n"
-        elif request.version == 10:
-            head += b"Connection: keep-alive\r\n"
-        self.send(b"%b\r\n%b" % (head, first))
-        if ended:
-            self._over()
-
-    def _interim(self, request: Request, response: Response, head: bytes, first: bytes) -> None:
-        if request.version == 10:
-            return
-        if response.status == 101:
-            self._mode = TUNNEL
-            self._close_after = True
-            self.dataReceived = self._tunnel
-            head += b"Connection: Upgrade\r\n"
-        elif response.status == 100 and self._reading_body:
-            request.expects_continue = False
-            self._restart_body_clock()
-        self.send(b"%b\r\n%b" % (head, first))
-        if response.status == 101:
-            self._body_at = self.clock.seconds()
-            self.set_deadline(self.engine.server.timeouts.tunnel)
-            if self._buffer:
-                data, self._buffer = self._buffer, b""
-                self._tunnel(data)
-            self.resume_reading(QUEUED)
-
-    def write_body(self, data: bytes) -> None:
-        if self._mode == CHUNKED:
-            data = chunk(data)
-        elif self._mode == TUNNEL:
-            self._body_at = self.clock.seconds()
-        if not self.send(data):
-            self.cut()  # gone; while we don't read, nothing else would tell
-
-    def end(self, trailers: Sequence[Field] = ()) -> None:
-        if self._mode == TUNNEL:
-            assert self.exchange is not None
-            if self.exchange.state == DONE:
-                self.exchange = None
-                self.dataReceived = ignore
-                self.close()
-            else:
-                self.half_close()
-            return
-        if self._mode == CHUNKED:
-            self.send(last_chunk(trailers))
-        self._over()
-
-    def abort(self, fault: Fault) -> None:
-        self.exchange = None
-        self.dataReceived = ignore
-        self.cut()
 
     # -- time
 
