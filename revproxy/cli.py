@@ -51,6 +51,8 @@ def check(words: Sequence[str]) -> int:
     from revproxy.config.errors import ConfigError
     from revproxy.config.load import load_file
 
+    if words[:1] in (["--config"], ["-c"]):
+        words = words[1:]
     files = [word for word in words if not word.startswith("-")]
     if len(files) != 1 or len(files) != len(words):
         print("revproxy: usage: revproxy check FILE", file=sys.stderr)

@@ -72,6 +72,13 @@ class Options(usage.Options):
         print(f"revproxy {__version__}")
         raise SystemExit(0)
 
+    def parseArgs(self, *files: str) -> None:
+        """``revproxy run FILE`` is ``revproxy run --config FILE``."""
+        if len(files) > 1 or (files and self["config"] is not None):
+            raise usage.UsageError("one configuration file at most")
+        if files:
+            self["config"] = files[0]
+
     def postOptions(self) -> None:
         """Load the configuration. :raises SystemExit: with every error, a line each."""
         short = self["listen"] or self["to"] or self["route"]
@@ -91,9 +98,13 @@ def makeService(options: Options) -> ReverseProxyService:
     assert options.written is not None
     raise_descriptor_limit()
     try:
-        return ReverseProxyService(options.written, owns_process=True)
+        service = ReverseProxyService(options.written, owns_process=True)
     except ConfigError as e:
         raise SystemExit(str(e)) from None
+    twistd = getattr(options, "parent", None)
+    # in the background twistd waits for an exception that it can tell to who started it
+    service.in_background = twistd is not None and not twistd.get("nodaemon")
+    return service
 
 
 def raise_descriptor_limit() -> None:
@@ -126,11 +137,13 @@ class ReverseProxyService(MultiService):
         self.owns_process = owns_process
         written = config.access_log
         path = written.path if written.path == "-" else os.path.join(config.base, written.path)
+        self._log_folder = None if path == "-" else os.path.dirname(os.path.abspath(path))
         self.access_log = AccessLog(path, written.format, self.reactor) if written.enabled else None
         table = compile_config(config, self.reactor)
         self.engine = Engine(table, config.server, self.reactor, self.access_log)
         self.ports: list[Any] = []
         self.exit_status = 0
+        self.in_background = False
         self._listening = False
         self._started = False
         self._undo: list[Callable[[], None]] = []
@@ -139,6 +152,9 @@ class ReverseProxyService(MultiService):
 
     def privilegedStartService(self) -> None:
         super().privilegedStartService()
+        if self.access_log is not None and self._log_folder is not None and not os.path.isdir(self._log_folder):
+            why = f"access_log.path: no folder {self._log_folder!r}"
+            self._give_up(why, FileNotFoundError(why))
         self._listen()
 
     def startService(self) -> None:
@@ -196,6 +212,8 @@ class ReverseProxyService(MultiService):
     def _give_up(self, why: str, error: BaseException) -> None:
         for port in self.ports:
             port.stopListening()
+        if self.in_background:
+            raise RuntimeError(why) from None
         if self.owns_process:
             raise SystemExit(f"revproxy: {why}")
         raise error

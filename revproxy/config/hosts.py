@@ -70,6 +70,8 @@ def host_name(text: str) -> str:
             raise wrong(text, "is not an international host name", f"{error}; write its xn--… form") from None
     bare = bare.lower()
     if ":" in bare:
+        if "://" in text:
+            raise wrong(text, "is not a host", "leave out the scheme; match.scheme is its place")
         raise wrong(text, "is not a host", "leave out the port (an IPv6 address stands in brackets)")
     if "/" in bare:
         raise wrong(text, "is not a host", 'write only the name, such as "example.com"; a path has a key of its own')

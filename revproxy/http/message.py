@@ -12,10 +12,11 @@ Rules of this module:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from attrs import Factory, define
+from attrs import define
+from attrs import field as field_of
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
@@ -145,7 +146,7 @@ class Headers:
 
     def get(self, name: bytes, default: bytes | None = None) -> bytes | None:
         """The first value of the field, or ``default``."""
-        name = name.lower()
+        name = bytes.lower(name)  # a TypeError for str, which would never be found
         for f in self.fields:
             if f[0] == name:
                 return f[1]
@@ -153,7 +154,7 @@ class Headers:
 
     def get_all(self, name: bytes) -> list[bytes]:
         """Every value of the field, in order."""
-        name = name.lower()
+        name = bytes.lower(name)  # a TypeError for str, which would never be found
         return [f[1] for f in self.fields if f[0] == name]
 
     def get_list(self, name: bytes) -> list[bytes]:
@@ -161,7 +162,7 @@ class Headers:
         return [item for value in self.get_all(name) for part in value.split(b",") if (item := part.strip(b" \t"))]
 
     def __contains__(self, name: bytes) -> bool:
-        name = name.lower()
+        name = bytes.lower(name)  # a TypeError for str, which would never be found
         return any(f[0] == name for f in self.fields)
 
     def set(self, name: bytes, value: bytes) -> None:
@@ -180,7 +181,7 @@ class Headers:
 
     def remove(self, name: bytes) -> None:
         """Remove every field of this name; no error when there is none."""
-        name = name.lower()
+        name = bytes.lower(name)  # a TypeError for str, which would never be found
         self.fields = [f for f in self.fields if f[0] != name]
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
@@ -385,14 +386,31 @@ class Response:
         return f"<Response {self.status} length={self.length} {self.headers!r}>"
 
 
+def _headers(value: Any) -> Headers:
+    if isinstance(value, Headers):
+        return value
+    return Headers.of(value.items() if isinstance(value, Mapping) else value)
+
+
 @define(eq=False)
 class Answer:
     """A whole response made by us: what a hook or a handler returns to answer at once.
 
-    :param headers: pairs or :class:`Headers`; Content-Length is added when it is sent.
+    :param status: 200 to 999.
+    :param headers: :class:`Headers`, pairs, or a mapping, of bytes. Content-Length is added when it is sent.
+    :param body: bytes.
+    :raises TypeError: for text where bytes belong, and other wrong types.
+    :raises ValueError: for an interim status, and as :func:`field` does.
     """
 
     status: int
-    headers: Headers = Factory(Headers)
+    headers: Headers = field_of(factory=Headers, converter=_headers)
     body: bytes = b""
-    extra: Any = None
+
+    def __attrs_post_init__(self) -> None:
+        if not isinstance(self.status, int):
+            raise TypeError(f"status is a number, not {type(self.status).__name__}")
+        if not 200 <= self.status <= 999:
+            raise ValueError(f"{self.status} is no final status")
+        if not isinstance(self.body, bytes):
+            raise TypeError(f"body is bytes, not {type(self.body).__name__}")

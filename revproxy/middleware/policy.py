@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from revproxy.config.model import Middleware
 from revproxy.fault import HOOK_FAILED, HOOK_TIMEOUT, ProtocolError
@@ -63,11 +64,12 @@ def policy(written: Middleware, reactor: Any, base: str = ".") -> Callable[[Exch
     name = written.call if isinstance(written.call, str) else getattr(call, "__qualname__", repr(call))
     is_open = written.fail == "open"
 
-    def refused(exchange: Exchange, why: str) -> None:
+    def refused(exchange: Exchange, why: str, failure: Failure | None = None) -> None:
         _log.error(
             "{hook} failed on {id}: {why}; the request is {verdict}",
             hook=name, id=exchange.request_id.decode("ascii", "replace"), why=why,
             verdict="let through" if is_open else "refused",
+            **({} if failure is None else {"log_failure": failure}),
         )  # fmt: skip
 
     def checked(result: Any) -> Answer | None:
@@ -83,7 +85,7 @@ def policy(written: Middleware, reactor: Any, base: str = ".") -> Callable[[Exch
         except ProtocolError:
             raise
         except Exception as e:
-            refused(exchange, f"{type(e).__name__}: {e}")
+            refused(exchange, f"{type(e).__name__}: {e}", Failure())
             if is_open:
                 return None
             raise ProtocolError(HOOK_FAILED, f"{name}: {type(e).__name__}") from e
@@ -114,7 +116,10 @@ def policy(written: Middleware, reactor: Any, base: str = ".") -> Callable[[Exch
                 return  # the client left: nobody waits for a verdict
             if failure.check(ProtocolError) and not late:
                 failure.raiseException()
-            refused(exchange, f"no result within {written.timeout:g} s" if late else failure.getErrorMessage())
+            if late:
+                refused(exchange, f"no result within {written.timeout:g} s")
+            else:
+                refused(exchange, f"{failure.type.__name__}: {failure.getErrorMessage()}", failure)
             if not is_open:
                 raise ProtocolError(HOOK_TIMEOUT if late else HOOK_FAILED, name)
 

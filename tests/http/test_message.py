@@ -104,3 +104,31 @@ def test_request() -> None:
     assert Request(b"GET", b"/", None, Headers(), arrival=Arrival(peer="127.0.0.1")).client == "127.0.0.1"
     assert repr(request) == "<Request b'GET' b'h' b'/a?b' length=0>"
     assert repr(Response(200)) == "<Response 200 length=None Headers([])>"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"status": "403"},
+        {"status": 403, "body": "text"},
+        {"status": 403, "headers": {"x": "y"}},
+        {"status": 200, "headers": [1]},
+    ],
+)
+def test_an_answer_of_wrong_types_is_refused_when_it_is_made(wrong: dict[str, object]) -> None:
+    with pytest.raises(TypeError):
+        Answer(**wrong)  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_an_answer_takes_fields_in_several_forms() -> None:
+    for given in ([(b"A", b"1")], {b"A": b"1"}, Headers.of([(b"A", b"1")])):
+        assert Answer(200, given).headers.get(b"a") == b"1"  # type: ignore[arg-type]  # converted
+    with pytest.raises(ValueError, match="interim|final"):
+        Answer(103)
+
+
+def test_names_as_text_are_refused_rather_than_never_found() -> None:
+    headers = Headers.of([(b"X-Key", b"1")])
+    for look in (headers.get, headers.get_all, headers.remove, headers.__contains__):
+        with pytest.raises(TypeError):
+            look("x-key")  # type: ignore[operator]  # wrong on purpose
