@@ -66,6 +66,7 @@ class Engine:
             merge_slashes=server.merge_slashes,
         )
         self.is_trusted = in_networks(server.trusted_proxies) if server.trusted_proxies else None
+        self.max_requests = limits.requests_per_connection
         self.keep_alive = server.timeouts.keep_alive
         self.stopping = False
         self.connections: set[Any] = set()

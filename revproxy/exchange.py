@@ -92,7 +92,8 @@ class Exchange:
         self.early_end: Sequence[Any] | None = None
         self.sent = 0
         self.received = 0
-        self.started: float = engine.seconds()
+        seconds = engine.seconds
+        self.started: float = seconds()
         self.connect_time: float | None = None
         self.first_byte_time: float | None = None
         self.on_finished: Callable[[Exchange], None] | None = None

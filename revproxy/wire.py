@@ -108,15 +108,17 @@ class Wire:
         self.connected()
 
     def _do_read(self) -> Any:
+        recv = self._recv  # not self._recv(…): calling what a slot holds by its name takes the slow way
         try:
-            data = self._recv(READ)
+            data = recv(READ)
         except BlockingIOError:
             return None
         except OSError:
             return main.CONNECTION_LOST
         if not data:
             return main.CONNECTION_DONE
-        self.dataReceived(data)
+        take = self.dataReceived
+        take(data)
         return None
 
     def connectionMade(self) -> None:

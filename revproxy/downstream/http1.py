@@ -125,14 +125,11 @@ class ClientConnection(AnsweringWire):
             self._buffer = b""
             self._phase_at = NEVER
             try:
-                request = engine.parser.parse(data[:end], self._last)
+                request = engine.parser.parse(data[:end], self._last, self.arrival)
             except ProtocolError as e:
                 self._refuse(e.fault, e.detail, data)
                 return True
-            arrival = request.arrival = self.arrival
-            request.client = arrival.peer
-            request.scheme = arrival.scheme
-            if arrival.trusted:
+            if self.arrival.trusted:
                 engine.resolve_client(request)
             self._begin(request, data[end + 4 :])
             return True
@@ -170,7 +167,7 @@ class ClientConnection(AnsweringWire):
         """A head is there: its exchange begins (step 1)."""
         engine = self.engine
         self._served += 1
-        limit = engine.server.limits.requests_per_connection
+        limit = engine.max_requests
         if not request.keep_alive or engine.stopping or (limit is not None and self._served >= limit):
             self._close_after = True
         block = request.block
@@ -321,7 +318,8 @@ class ClientConnection(AnsweringWire):
                     self._read_on()
             else:
                 timeout = self.engine.keep_alive
-                at = self._phase_at = self.deadline = self.clock.seconds() + timeout
+                seconds = self.engine.seconds
+                at = self._phase_at = self.deadline = seconds() + timeout
                 if at < self._due:
                     self.set_deadline(timeout)
 

@@ -39,6 +39,7 @@ from revproxy.http.message import (
     TOKEN,
     UNDERSCORE,
     UPGRADE,
+    Arrival,
     Headers,
     Request,
     RequestBlock,
@@ -158,9 +159,10 @@ class RequestParser:
         self.merge_slashes = merge_slashes
         self._lines: dict[bytes, RequestLine] = {}
 
-    def parse(self, head: bytes, last: RequestBlock | None = None) -> Request:
+    def parse(self, head: bytes, last: RequestBlock | None = None, arrival: Arrival = NOWHERE) -> Request:
         """A request from its head, without the final two CRLF.
 
+        :param arrival: the connection it came by.
         :param last: the block of the connection's request before. Clients repeat themselves (HPACK
             lives on that): fields that are byte for byte the same are not parsed again, which
             takes 2.3 us for a 13-field head instead of 7.0. Kept by the connection alone, so what
@@ -196,9 +198,9 @@ class RequestParser:
         request.keep_alive = block.keep_alive
         request.expects_continue = block.expects_continue
         request.upgrade = block.upgrade
-        request.arrival = NOWHERE
-        request.client = ""
-        request.scheme = b"http"
+        request.arrival = arrival
+        request.client = arrival.peer
+        request.scheme = arrival.scheme
         return request
 
     def _block(self, raw: bytes, absolute: bytes, version: int) -> RequestBlock:
