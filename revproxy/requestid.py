@@ -1,21 +1,14 @@
-"""Request ids: unlike any other of any process, and cheap."""
+"""Request ids: unlike any other of any process."""
 
 from __future__ import annotations
 
+import itertools
 import os
 
-# Ids are a random start, a count and a last byte from a table: 0.3 us where formatting takes 1.8.
-_last_bytes = [b"%02x" % n for n in range(256)]
-_random = os.urandom(8).hex().encode("ascii")
-_id_count = 0
-_id_start = b""
+_start = os.urandom(8).hex().encode("ascii")
+_count = itertools.count(1)
 
 
 def new_request_id() -> bytes:
-    """An id that no other request of any process has: 24 hex digits."""
-    global _id_count, _id_start
-    count = _id_count
-    if not count & 255:
-        _id_start = _random + b"%06x" % (count >> 8 & 0xFFFFFF)
-    _id_count = count + 1
-    return _id_start + _last_bytes[count & 255]
+    """An id that no other request of any process has: 24 hex digits, then more after 4 billion."""
+    return b"%b%08x" % (_start, next(_count))

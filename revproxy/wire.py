@@ -4,12 +4,12 @@ Rules of this module:
 
 * it is the one place that uses private names of Twisted's transports, and only of TCP and Unix ones.
   ``_tempDataBuffer`` and ``dataBuffer`` tell whether anything waits to be sent; when nothing does,
-  sending on the socket at once saves a turn through epoll and two ``epoll_ctl`` calls: 43 -> 27 us
-  CPU for a proxied request. ``doRead`` is replaced by one that has no frames between the reactor
-  and us (0.5 us a read). Any other transport (TLS, wrappers, memory transports) is used as it is;
+  sending on the socket at once saves a turn through epoll and two ``epoll_ctl`` calls, and
+  ``doRead`` is replaced by one that has no frames between the reactor and us: together 99 -> 61 us
+  CPU for a proxied 1 KiB request. Any other transport (TLS, wrappers, memory) is used as it is;
 * reading is paused by reasons, one bit each, and goes on when no reason is left;
-* a connection has one timer. Moving its deadline later is one attribute write (0.1 us where
-  ``callLater`` and ``cancel`` take 4.5): the timer finds out when it fires.
+* a connection has one timer. Moving its deadline later is one attribute write (0.6 us where
+  ``callLater`` and ``cancel`` take 4): the timer finds out when it fires.
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ class Wire:
             return
         self._unregister()
         if self._raw_send is not None and not transport._tempDataBuffer and not transport.dataBuffer:
-            # what loseConnection comes to after a turn through epoll that costs 20 us
+            # what loseConnection comes to after a turn through epoll
             transport.connectionLost(_DONE)
         else:
             transport.loseConnection()

@@ -61,7 +61,7 @@ class AnsweringWire(ClosingWire):
             head += b"Connection: close\r\n"
         elif request.version == 10:
             head += b"Connection: keep-alive\r\n"
-        self.send(b"".join((head, b"\r\n", first)))
+        self.send(b"%b\r\n%b" % (head, first))
         if ended:
             self._over()
 

@@ -143,8 +143,7 @@ def request_head(request: Request, section: bytes, request_id: bytes) -> bytes:
     :param request_id: the value of X-Request-ID (see :func:`given_request_id`).
     """
     path = request.path if request.query is None else b"%b?%b" % (request.path, request.query)
-    # a third of the time that formatting takes
-    return b"".join((request.method, b" ", path, b" HTTP/1.1\r\n", section, b"X-Request-ID: ", request_id, b"\r\n\r\n"))
+    return b"%b %b HTTP/1.1\r\n%bX-Request-ID: %b\r\n\r\n" % (request.method, path, section, request_id)
 
 
 def request_section(request: Request, host: bytes | None = None, forwarded: bool = False) -> bytes:
