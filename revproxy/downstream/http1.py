@@ -29,8 +29,9 @@ from revproxy.fault import (
     Fault,
     ProtocolError,
 )
+from revproxy.http.blocks import RequestBlock
 from revproxy.http.h1 import ChunkedReader, find_flaw
-from revproxy.http.message import Arrival, Field, Headers, Request, RequestBlock
+from revproxy.http.message import Arrival, Field, Headers, Request
 from revproxy.stream import DONE
 from revproxy.wire import NEVER, QUEUED, ignore
 

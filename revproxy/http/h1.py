@@ -26,6 +26,7 @@ from revproxy.fault import (
     CLIENT_TARGET_TOO_LONG,
     ProtocolError,
 )
+from revproxy.http.blocks import RequestBlock
 from revproxy.http.chunked import ChunkedReader, chunk, last_chunk
 from revproxy.http.fields import CACHED, CACHED_LINE, find_flaw, known_fields, parse_field
 from revproxy.http.message import (
@@ -42,7 +43,6 @@ from revproxy.http.message import (
     Arrival,
     Headers,
     Request,
-    RequestBlock,
     Response,
 )
 from revproxy.http.target import normalise_path

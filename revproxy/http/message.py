@@ -21,6 +21,8 @@ from attrs import field as field_of
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
 
+    from revproxy.http.blocks import RequestBlock, ResponseBlock
+
     Network = IPv4Network | IPv6Network
 
 Field = tuple[bytes, bytes, bytes, int]
@@ -227,54 +229,6 @@ class Arrival:
 
 #: Of a request that came by no connection.
 NOWHERE = Arrival()
-
-
-class RequestBlock:
-    """The field section of a request, parsed: what the next request of a connection most likely repeats.
-
-    :ivar raw: its bytes, without the final CRLF. :ivar version: 10 or 11.
-    :ivar sender: who serialised it for a backend last. :ivar sent: and what that gave.
-    """
-
-    __slots__ = (
-        "authority", "expects_continue", "fields", "host", "keep_alive", "kinds", "length", "raw", "sender", "sent",
-        "upgrade", "version",
-    )  # fmt: skip
-
-    def __init__(self, raw: bytes, fields: list[Field], kinds: int, version: int) -> None:
-        self.raw = raw
-        self.fields = fields
-        self.kinds = kinds
-        self.version = version
-        self.authority = b""
-        self.host = b""
-        self.length: int | None = 0
-        self.keep_alive = version == 11
-        self.expects_continue = False
-        self.upgrade: bytes | None = None
-        self.sender: object = None
-        self.sent = b""
-
-
-class ResponseBlock:
-    """A response head, parsed and cleaned: what a backend's next response may repeat.
-
-    :ivar size: bytes of the body, for any method but HEAD. :ivar keep: the backend keeps the connection.
-    :ivar cleaner: who took out what clients don't get; ``response`` is what was left. Where no hook
-        may change it, exchanges share it.
-    :ivar wire: the head as clients get it, but for Connection and the final CRLF; made on first use.
-    """
-
-    __slots__ = ("cleaner", "fields", "keep", "response", "size", "wire")
-
-    def __init__(self, response: Response, size: int, keep: bool, cleaner: object) -> None:
-        self.response = response.copy()
-        self.response.block = self
-        self.fields = response.headers.fields
-        self.size = size
-        self.keep = keep
-        self.cleaner = cleaner
-        self.wire = b""
 
 
 class Request:

@@ -25,8 +25,9 @@ from revproxy.fault import (
     OUT_OF_DESCRIPTORS,
     ProtocolError,
 )
+from revproxy.http.blocks import ResponseBlock
 from revproxy.http.fields import SECRET
-from revproxy.http.message import MAPPED, Response, ResponseBlock
+from revproxy.http.message import MAPPED, Response
 from revproxy.upstream.http1 import BackendConnection
 
 _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})  # errors that are no backend's doing

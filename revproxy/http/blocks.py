@@ -1,0 +1,57 @@
+"""Heads that were parsed before, kept for the next message that repeats them.
+
+A connection keeps the field section of its last request, a pool the response heads that came
+twice. Nothing here is changed once it is made, but for the serialised forms that are added.
+"""
+
+from __future__ import annotations
+
+from revproxy.http.message import Field, Response
+
+
+class RequestBlock:
+    """The field section of a request, parsed: what the next request of a connection most likely repeats.
+
+    :ivar raw: its bytes, without the final CRLF. :ivar version: 10 or 11.
+    :ivar sender: who serialised it for a backend last. :ivar sent: and what that gave.
+    """
+
+    __slots__ = (
+        "authority", "expects_continue", "fields", "host", "keep_alive", "kinds", "length", "raw", "sender", "sent",
+        "upgrade", "version",
+    )  # fmt: skip
+
+    def __init__(self, raw: bytes, fields: list[Field], kinds: int, version: int) -> None:
+        self.raw = raw
+        self.fields = fields
+        self.kinds = kinds
+        self.version = version
+        self.authority = b""
+        self.host = b""
+        self.length: int | None = 0
+        self.keep_alive = version == 11
+        self.expects_continue = False
+        self.upgrade: bytes | None = None
+        self.sender: object = None
+        self.sent = b""
+
+
+class ResponseBlock:
+    """A response head, parsed and cleaned: what a backend's next response may repeat.
+
+    :ivar size: bytes of the body, for any method but HEAD. :ivar keep: the backend keeps the connection.
+    :ivar cleaner: who took out what clients don't get; ``response`` is what was left. Where no hook
+        may change it, exchanges share it.
+    :ivar wire: the head as clients get it, but for Connection and the final CRLF; made on first use.
+    """
+
+    __slots__ = ("cleaner", "fields", "keep", "response", "size", "wire")
+
+    def __init__(self, response: Response, size: int, keep: bool, cleaner: object) -> None:
+        self.response = response.copy()
+        self.response.block = self
+        self.fields = response.headers.fields
+        self.size = size
+        self.keep = keep
+        self.cleaner = cleaner
+        self.wire = b""
