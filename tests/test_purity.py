@@ -1,0 +1,24 @@
+"""What decides and what speaks the wire does no I/O: it imports nothing of Twisted."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import revproxy
+
+ROOT = Path(revproxy.__file__).parent
+PURE = [f"revproxy.http.{path.stem}" for path in sorted((ROOT / "http").glob("[!_]*.py"))]
+PURE += ["revproxy.routing", "revproxy.upstream.balance", "revproxy.upstream.retry", "revproxy.fault"]
+
+
+def test_pure_modules_import_no_twisted() -> None:
+    code = "import sys, importlib\nfor name in sys.argv[1:]:\n    importlib.import_module(name)\n"
+    code += "    assert not any(m == 'twisted' or m.startswith('twisted.') for m in sys.modules), name\n"
+    subprocess.run([sys.executable, "-c", code, *PURE], check=True, cwd=ROOT.parent, timeout=30)
+
+
+def test_the_check_would_notice() -> None:
+    code = "import sys, revproxy.wire\nsys.exit(any(m == 'twisted' for m in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT.parent, timeout=30, check=False).returncode == 1
