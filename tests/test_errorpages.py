@@ -6,8 +6,7 @@ import json
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from revproxy import errorpages
 from revproxy.errorpages import error_page, preferred, reason

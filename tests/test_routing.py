@@ -6,8 +6,7 @@ import re
 import sys
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from revproxy.http.message import Headers, Request
 from revproxy.routing import Entry, Route, RouteTable

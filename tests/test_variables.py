@@ -6,8 +6,7 @@ import re
 
 import pytest
 from attrs import Factory, define
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from revproxy.config import variables as config_variables
 from revproxy.config.errors import Wrong

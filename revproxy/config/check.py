@@ -13,20 +13,21 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from revproxy.config.check_endpoints import check_client_endpoint, check_server_endpoint
+from revproxy.config.check_endpoints import check_server_endpoint
+from revproxy.config.check_upstreams import check_retry, check_upstreams
 from revproxy.config.errors import Key, either, nearest, show
 from revproxy.config.model import Config, Redirect, Respond, Rewrite, Route
 from revproxy.config.structure import Found
 
 #: What may end a route; exactly one has to be there.
-ENDS = ("upstream", "respond", "redirect", "resource", "files")
+ENDS = ("upstream", "split", "respond", "redirect", "resource", "files")
 
 _GROUP = re.compile(r"\$(?:(\$)|([0-9]+)|\{([^{}]*)\})?")
 
 
 def check(config: Config) -> list[Found]:
     """Everything in ``config`` that does not agree; an empty list when all does."""
-    return [*_listeners(config), *_upstreams(config), *_routes(config)]
+    return [*_listeners(config), *check_upstreams(config.upstreams, config.base), *_routes(config)]
 
 
 def _listeners(config: Config) -> Iterator[Found]:
@@ -48,21 +49,9 @@ def _listeners(config: Config) -> Iterator[Found]:
             names.setdefault(listen.name, index)
 
 
-def _upstreams(config: Config) -> Iterator[Found]:
-    for name, upstream in config.upstreams.items():
-        key: Key = ("upstreams", name, "backends")
-        if not upstream.backends:
-            yield Found(key, 'an empty list; write at least one backend, such as "tcp:127.0.0.1:9000"')
-        elif all(backend.backup for backend in upstream.backends):
-            yield Found(key, "all are backups; at least one has to serve without backup = true")
-        for index, backend in enumerate(upstream.backends):
-            if backend.endpoint and (why := check_client_endpoint(backend.endpoint)) is not None:
-                yield Found((*key, index), why, found=show(backend.endpoint))
-
-
 def _routes(config: Config) -> Iterator[Found]:
     if not config.routes:
-        yield Found(("routes",), "no routes; write [[routes]] with an upstream, respond, redirect, resource or files")
+        yield Found(("routes",), "no routes; write [[routes]] with what ends them: upstream, respond, redirect, …")
     names: dict[str, int] = {}
     listeners = {name for listen in config.listen for name in (listen.name, listen.endpoint) if name}
     for index, route in enumerate(config.routes):
@@ -76,6 +65,8 @@ def _routes(config: Config) -> Iterator[Found]:
                 found: Key = (*key, "match", "listen", *([at] if len(route.match.listen) > 1 else []))
                 yield _unknown(found, name, "listener", listeners)
         yield from _end(key, route, config.upstreams)
+        if route.retry is not None:
+            yield from check_retry((*key, "retry"), route.retry)
         if route.rewrite is not None:
             yield from _rewrite((*key, "rewrite"), route.rewrite)
         if route.redirect is not None:
@@ -107,6 +98,12 @@ def _end(key: Key, route: Route, upstreams: Iterable[str]) -> Iterator[Found]:
         yield Found(key, f"{' and '.join(map(show, found))} each end this route; keep one")
     if route.upstream and route.upstream not in (names := list(upstreams)):
         yield _unknown((*key, "upstream"), route.upstream, "upstream", names)
+    if route.split is not None:
+        for name in route.split.upstreams:
+            if name not in upstreams:
+                yield _unknown((*key, "split", "upstreams", name), name, "upstream", upstreams)
+        if not any(route.split.upstreams.values()):
+            yield Found((*key, "split", "upstreams"), "no upstream has a weight over 0; at least one has to")
 
 
 def _rewrite(key: Key, rewrite: Rewrite) -> Iterator[Found]:

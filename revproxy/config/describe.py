@@ -65,6 +65,8 @@ def _values(values: Iterable[str]) -> str:
 def _end(route: Route) -> str:
     if route.upstream is not None:
         return f"upstream {route.upstream}"
+    if route.split is not None:
+        return "split " + " ".join(f"{name}={weight}" for name, weight in route.split.upstreams.items())
     if route.respond is not None:
         return f"respond {route.respond.status}"
     if route.redirect is not None:
@@ -83,10 +85,15 @@ def _target(redirect: Redirect) -> str:
 
 def _upstreams(upstreams: Mapping[str, Upstream]) -> Iterable[tuple[str, str, str]]:
     for name, upstream in upstreams.items():
-        for index, backend in enumerate(upstream.backends):
+        found = [f"{kind} {source.name}" for kind in ("dns", "srv") if (source := getattr(upstream, kind)) is not None]
+        found += [] if upstream.file is None else [f"file {upstream.file}"]
+        texts = []
+        for backend in upstream.backends:
             text = backend.endpoint
             if backend.weight != 1:
                 text += f" (weight {backend.weight})"
             if backend.backup:
-                text += " (backup)"
+                text += " (backup)" if backend.backup == 1 else f" (backup {backend.backup})"
+            texts.append(text)
+        for index, text in enumerate([*texts, *found]):
             yield (name, upstream.balance, text) if index == 0 else ("", "", text)

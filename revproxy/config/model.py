@@ -12,42 +12,56 @@ Rules of this module:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from attrs import Factory, field, frozen
 
-# The words of the vocabulary. To a type checker they are plain types; the word beside the type
-# names the parser in :mod:`revproxy.config.values` that reads and checks what was written.
-Duration = Annotated[float, "duration"]
-DurationOrZero = Annotated[float, "duration or zero"]
-Size = Annotated[int, "size"]
-SizeOrZero = Annotated[int, "size or zero"]
-Rate = Annotated[float, "rate"]
-Count = Annotated[int, "count"]
-CountOrZero = Annotated[int, "count or zero"]
-Port = Annotated[int, "port"]
-Status = Annotated[int, "status"]
-Text = Annotated[str, "text"]
-Name = Annotated[str, "name"]
-Network = Annotated[str, "network"]
-Host = Annotated[str, "host"]
-HostPattern = Annotated[str, "host pattern"]
-UpstreamHost = Annotated[str, "upstream host"]
-Path = Annotated[str, "path"]
-PathPattern = Annotated[str, "path pattern"]
-Regex = Annotated[str, "regex"]
-Method = Annotated[str, "method"]
-FieldName = Annotated[str, "field name"]
-ChangedField = Annotated[str, "changed field"]
-FieldValue = Annotated[str, "field value"]
-Template = Annotated[str, "template"]
-CookieName = Annotated[str, "cookie name"]
-MediaType = Annotated[str, "media type"]
-Protocol = Annotated[str, "protocol"]
-Pseudonym = Annotated[str, "pseudonym"]
-Location = Annotated[str, "location"]
-PathTemplate = Annotated[str, "path template"]
-Reference = Annotated[str, "reference"]
+from revproxy.config.upstreams import (
+    Backend as Backend,
+    BackendTls as BackendTls,
+    Breaker as Breaker,
+    Dns as Dns,
+    Hashing as Hashing,
+    HealthCheck as HealthCheck,
+    Passive as Passive,
+    Pool as Pool,
+    Retry as Retry,
+    Split as Split,
+    Srv as Srv,
+    Sticky as Sticky,
+    Upstream as Upstream,
+    UpstreamTimeouts as UpstreamTimeouts,
+)
+from revproxy.config.words import (
+    ChangedField,
+    CookieName,
+    Count,
+    Duration,
+    DurationOrZero,
+    FieldName,
+    FieldValue,
+    Host,
+    HostPattern,
+    Location,
+    MediaType,
+    Method,
+    Name,
+    Network,
+    Path,
+    PathPattern,
+    PathTemplate,
+    Port,
+    Protocol,
+    Pseudonym,
+    Rate,
+    Reference,
+    Regex,
+    Size,
+    SizeOrZero,
+    Status,
+    Template,
+    Text,
+)
 
 #: Fields of a backend's response that would tell a client what stands behind the proxy.
 IDENTITY_FIELDS = (
@@ -131,60 +145,6 @@ class Listen:
 
     endpoint: Name
     name: Name | None = None
-
-
-@frozen(kw_only=True)
-class Backend:
-    """One backend: a client endpoint string and its share.
-
-    ``endpoint`` is what was written (an endpoint string, ``host:port`` or ``http://host:port``);
-    :func:`revproxy.config.endpoints.client_endpoint` turns it into an endpoint string.
-    """
-
-    endpoint: Name
-    weight: Count = 1
-    backup: bool = False
-
-
-@frozen(kw_only=True)
-class UpstreamTimeouts:
-    """How long a backend may take, in seconds; ``total`` bounds a whole exchange."""
-
-    connect: Duration = 5.0
-    first_byte: Duration = 60.0
-    idle: Duration = 60.0
-    total: Duration | None = None
-
-
-@frozen(kw_only=True)
-class Pool:
-    """How connections to one backend are kept.
-
-    ``idle`` connections at most wait for use, each for ``idle_time`` seconds at most and none
-    older than ``age``; at most ``connections`` exist, and ``queue`` requests wait for one for at
-    most ``queue_time`` seconds.
-    """
-
-    idle: CountOrZero = 256
-    idle_time: Duration = 60.0
-    age: Duration | None = None
-    connections: Count | None = None
-    queue: CountOrZero = 1000
-    queue_time: Duration = 5.0
-
-
-@frozen(kw_only=True)
-class Upstream:
-    """One ``[upstreams.NAME]`` table: a group of backends that serve the same thing.
-
-    ``host`` is ``"preserve"``, ``"backend"`` (the backend's own ``host:port``) or a fixed name.
-    """
-
-    backends: tuple[Backend, ...]
-    balance: Literal["round-robin"] = "round-robin"
-    timeouts: UpstreamTimeouts = UpstreamTimeouts()
-    pool: Pool = Pool()
-    host: UpstreamHost = "preserve"
 
 
 @frozen(kw_only=True)
@@ -300,7 +260,7 @@ class Middleware:
 
 @frozen(kw_only=True)
 class Route:
-    """One ``[[routes]]`` table. Exactly one of the last five says what ends the route.
+    """One ``[[routes]]`` table. Exactly one of the last six says what ends the route.
 
     ``upgrade`` names the protocols a client may switch to; ``minimum_rate`` and ``limits`` of a
     route take the place of the server's; ``minimum_rate`` of ``"server"`` keeps the server's.
@@ -315,7 +275,9 @@ class Route:
     buffer: Buffer | None = None
     upgrade: tuple[Protocol, ...] = ("websocket",)
     middleware: tuple[Middleware, ...] = ()
+    retry: Retry | None = Retry()
     upstream: Name | None = None
+    split: Split | None = None
     respond: Respond | None = None
     redirect: Redirect | None = None
     resource: Reference | Any | None = None

@@ -25,6 +25,10 @@ from revproxy.config.values import parse
 SHORT: dict[type, tuple[str, type, str]] = {
     model.Backend: ("endpoint", str, 'write an endpoint such as "tcp:127.0.0.1:9000", or a table'),
     model.Middleware: ("call", str, 'write "module:name", or a table'),
+    model.HealthCheck: ("path", str, 'write a path such as "/healthz", or a table'),
+    model.Dns: ("name", str, 'write "host:port", or a table'),
+    model.Srv: ("name", str, 'write a name such as "_http._tcp.example.com", or a table'),
+    model.Sticky: ("cookie", str, "write the cookie's name, or a table"),
     model.Redirect: ("to", str, "write a URL, or a table"),
     model.Respond: ("status", int, "write a status such as 404, or a table"),
 }

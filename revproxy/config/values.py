@@ -17,6 +17,7 @@ from typing import Any
 from revproxy.config import variables
 from revproxy.config.errors import Wrong, show, wrong
 from revproxy.config.hosts import NETWORK_HINT, host_name, host_pattern, network, upstream_host
+from revproxy.config.portions import portion, retry_condition, status_range, tier
 from revproxy.config.units import parse_duration, parse_rate, parse_size
 from revproxy.http.target import normalise_path
 
@@ -282,6 +283,28 @@ def _reference(value: object) -> str:
     return text
 
 
+def _key(value: object) -> str:
+    hint = 'write "client", "path", "header:NAME", "cookie:NAME", "query:NAME" or "module:callable"'
+    text = _string(value, "a key", hint)
+    kind, colon, name = text.partition(":")
+    if text in ("client", "path"):
+        return text
+    if colon and kind in ("header", "cookie", "query"):
+        if kind == "header":
+            return f"header:{_field_name(name)}"
+        return f"{kind}:{_cookie_name(name) if kind == 'cookie' else _name(name)}"
+    if not _REFERENCE.fullmatch(text):
+        raise wrong(text, "is not a key", hint)
+    return text
+
+
+def _secret(value: object) -> str:
+    text = _name(value)
+    if len(text) < 16:
+        raise Wrong("too short for a secret; write 16 characters or more", found="a secret")
+    return text
+
+
 #: The words of :mod:`revproxy.config.model` and who reads them.
 PARSERS: dict[str, Callable[[object], Any]] = {
     "changed field": _changed_field,
@@ -294,6 +317,7 @@ PARSERS: dict[str, Callable[[object], Any]] = {
     "field value": _field_value,
     "host": _host,
     "host pattern": _host_pattern,
+    "key": _key,
     "location": _location,
     "media type": _media_type,
     "method": _method,
@@ -302,16 +326,22 @@ PARSERS: dict[str, Callable[[object], Any]] = {
     "path": _path,
     "path pattern": _path_pattern,
     "path template": _path_template,
+    "percent": portion(None),
     "port": _integer(1, 65535, "a port"),
     "protocol": _protocol,
     "pseudonym": _pseudonym,
     "rate": _above_zero(_rate),
     "reference": _reference,
     "regex": _regex,
+    "retry condition": retry_condition,
+    "secret": _secret,
+    "share": portion(1.0),
     "size": _above_zero(_bytes),
     "size or zero": _bytes,
     "status": _integer(200, 599, "a status"),
+    "status range": status_range,
     "template": _template,
+    "tier": tier,
     "text": _text,
     "upstream host": _upstream_host,
 }

@@ -15,8 +15,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from attrs import define
-from attrs import field as field_of
+from attrs import define, field as field_of
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network

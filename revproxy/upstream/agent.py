@@ -19,8 +19,7 @@ from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IConsumer
 from twisted.python.failure import Failure
-from twisted.web.client import RequestGenerationFailed, ResponseFailed
-from twisted.web.client import ResponseNeverReceived as NeverReceived
+from twisted.web.client import RequestGenerationFailed, ResponseFailed, ResponseNeverReceived as NeverReceived
 from twisted.web.http_headers import Headers as WebHeaders
 from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IResponse
 from zope.interface import implementer
@@ -30,8 +29,19 @@ from revproxy.engine import Engine
 from revproxy.exchange import Exchange
 from revproxy.fault import Fault, ProtocolError
 from revproxy.handlers.forward import Forward
-from revproxy.http.message import CODING, HOP, LENGTH, TOKEN, Arrival, Field, Headers, Request, Response, kind_of
-from revproxy.http.message import field as make_field
+from revproxy.http.message import (
+    CODING,
+    HOP,
+    LENGTH,
+    TOKEN,
+    Arrival,
+    Field,
+    Headers,
+    Request,
+    Response,
+    field as make_field,
+    kind_of,
+)
 from revproxy.routing import Entry, Route, RouteTable
 from revproxy.stream import ASKING, DONE, EARLY
 from revproxy.upstream.agent_response import AgentResponse, ClientRequest

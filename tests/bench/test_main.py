@@ -7,8 +7,7 @@ import sys
 
 import pytest
 
-from revproxy.bench import __main__ as bench
-from revproxy.bench import measure, proxies
+from revproxy.bench import __main__ as bench, measure, proxies
 from revproxy.bench.measure import Result
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

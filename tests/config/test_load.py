@@ -46,11 +46,47 @@ endpoint = "tcp:8080"
 name = "public"
 
 [upstreams.api]
-backends = ["127.0.0.1:9000", { endpoint = "unix:/run/api.sock", weight = 2 }, { endpoint = "http://b", backup = true }]
-balance = "round-robin"
+backends = ["127.0.0.1:9000", { endpoint = "unix:/run/api.sock", weight = 2 },
+  { endpoint = "http://b", backup = true }, { endpoint = "http://c", backup = 2, max_requests = 1, max_connections = 2 }]
+dns = { name = "api.internal:9000", servers = "10.0.0.53", at_least = "1s", at_most = "1m" }
+srv = { name = "_http._tcp.api.internal", servers = ["10.0.0.53:5353"], at_least = "2s", at_most = "2m" }
+file = "setup.cfg"
+balance = "hash"
+hash = { by = "header:X-User", load = "150%" }
+sticky = { cookie = "at", secret = "0123456789abcdef", max_age = "1d", same_site = "none" }
+slow_start = "30s"
+max_requests = 8
+max_connections = 9
+queue = 8
+queue_time = "7s"
+panic = "0%"
+breaker = { error_rate = "30%", minimum = 5, window = "5s", open = "1s", probes = 1 }
+tls = { ca = "setup.cfg", name = "api.internal", certificate = "setup.cfg", key = "setup.cfg", insecure = false }
+proxy_protocol = "v2"
 timeouts = { connect = "1s", first_byte = "2s", idle = "3s", total = "4s" }
-pool = { idle = 0, idle_time = "5s", age = "1h", connections = 9, queue = 8, queue_time = "7s" }
+pool = { idle = 0, idle_time = "5s", age = "1h" }
 host = "Backend.Example:8080"
+[upstreams.api.health]
+type = "http"
+path = "/healthz"
+method = "HEAD"
+host = "a"
+headers = { X-A = "b" }
+status = [200, "300-304"]
+interval = "1s"
+timeout = "500ms"
+rise = 1
+fall = 1
+initial = "down"
+[upstreams.api.passive]
+failures = 3
+error_rate = "10%"
+minimum = 10
+window = "20s"
+statuses = 503
+eject = "1s"
+eject_most = "2s"
+share = "100%"
 
 [[routes]]
 name = "api"
@@ -59,6 +95,7 @@ minimum_rate = "off"
 limits = { body = "off" }
 buffer = { request = "1MB", response = "off" }
 upgrade = ["WebSocket", "tls-1.0x"]
+retry = { on = ["connect", 503], methods = "PUT", tries = 2, per_try = "1s", backoff = "0s", budget = "5%", body = 0 }
 middleware = ["a.b:c", { call = "d:e", at = "client-response", timeout = "off", fail = "open" }]
 [routes.match]
 host = ["Example.COM", "*.Bücher.example", "[2001:DB8::1]"]
@@ -102,6 +139,9 @@ upgrade = "off"
 resource = "my.site:root"
 [[routes]]
 files = "."
+[[routes]]
+split = { upstreams = { api = 9 }, by = "module:key" }
+retry = "off"
 """
 
 EXPECTED = m.Config(
@@ -134,11 +174,52 @@ EXPECTED = m.Config(
             backends=(
                 m.Backend(endpoint="127.0.0.1:9000"),
                 m.Backend(endpoint="unix:/run/api.sock", weight=2),
-                m.Backend(endpoint="http://b", backup=True),
+                m.Backend(endpoint="http://b", backup=1),
+                m.Backend(endpoint="http://c", backup=2, max_requests=1, max_connections=2),
             ),
-            balance="round-robin",
+            dns=m.Dns(name="api.internal:9000", servers=("10.0.0.53",), at_least=1.0, at_most=60.0),
+            srv=m.Srv(name="_http._tcp.api.internal", servers=("10.0.0.53:5353",), at_least=2.0, at_most=120.0),
+            file="setup.cfg",
+            balance="hash",
+            hash=m.Hashing(by="header:x-user", load=1.5),
+            sticky=m.Sticky(cookie="at", secret="0123456789abcdef", max_age=86400.0, same_site="none"),
+            slow_start=30.0,
+            max_requests=8,
+            max_connections=9,
+            queue=8,
+            queue_time=7.0,
+            health=m.HealthCheck(
+                type="http",
+                path="/healthz",
+                method="HEAD",
+                host="a",
+                headers={"x-a": "b"},
+                status=("200", "300-304"),
+                body=None,
+                interval=1.0,
+                timeout=0.5,
+                rise=1,
+                fall=1,
+                initial="down",
+            ),
+            passive=m.Passive(
+                failures=3,
+                error_rate=0.1,
+                minimum=10,
+                window=20.0,
+                statuses=(503,),
+                eject=1.0,
+                eject_most=2.0,
+                share=1.0,
+            ),
+            panic=0.0,
+            breaker=m.Breaker(error_rate=0.3, minimum=5, window=5.0, open=1.0, probes=1),
+            tls=m.BackendTls(
+                ca="setup.cfg", name="api.internal", certificate="setup.cfg", key="setup.cfg", insecure=False
+            ),
+            proxy_protocol="v2",
             timeouts=m.UpstreamTimeouts(connect=1.0, first_byte=2.0, idle=3.0, total=4.0),
-            pool=m.Pool(idle=0, idle_time=5.0, age=3600.0, connections=9, queue=8, queue_time=7.0),
+            pool=m.Pool(idle=0, idle_time=5.0, age=3600.0),
             host="backend.example:8080",
         )
     },
@@ -150,6 +231,9 @@ EXPECTED = m.Config(
             limits=m.RouteLimits(body=None),
             buffer=m.Buffer(request=1024**2, response=None),
             upgrade=("websocket", "tls-1.0x"),
+            retry=m.Retry(
+                on=("connect", "503"), methods=("PUT",), tries=2, per_try=1.0, backoff=0.0, budget=0.05, body=0
+            ),
             middleware=(
                 m.Middleware(call="a.b:c"),
                 m.Middleware(call="d:e", at="client-response", timeout=None, fail="open"),

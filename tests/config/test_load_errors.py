@@ -236,10 +236,10 @@ WHOLE = {
     GOOD.replace("[[listen]]", "[[listn]]"): ['F:1: listn: unknown key; did you mean "listen"?'],
     "": [
         'F:1: listen: nowhere to listen; write [[listen]] with an endpoint such as "tcp:8080"',
-        "F:1: routes: no routes; write [[routes]] with an upstream, respond, redirect, resource or files",
+        "F:1: routes: no routes; write [[routes]] with what ends them: upstream, respond, redirect, …",
     ],
     GOOD.replace('["tcp:127.0.0.1:9000"]', "[]"): [
-        'F:4: upstreams.api.backends: an empty list; write at least one backend, such as "tcp:127.0.0.1:9000"'
+        'F:4: upstreams.api.backends: no backends; write backends = ["tcp:127.0.0.1:9000"], or where to find them: dns, srv or file'
     ],
     GOOD.replace('"tcp:127.0.0.1:9000"', "{ endpoint = 'unix:/x', backup = true }"): [
         "F:4: upstreams.api.backends: all are backups; at least one has to serve without backup = true"

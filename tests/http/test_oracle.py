@@ -15,8 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import h11
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from revproxy.fault import ProtocolError
 from revproxy.http.forwarding import forwarded_lines, request_head, request_section, response_fields

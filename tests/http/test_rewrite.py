@@ -7,8 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
+from hypothesis import assume, given, strategies as st
 
 from revproxy.config.model import QueryRewrite, Rewrite
 from revproxy.http.rewrite import compile_rewrite, prefix_mapping

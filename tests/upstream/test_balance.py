@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from attrs import define
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from revproxy.upstream.balance import RoundRobin
 from tests.kit import ADDRESS, OK, SECOND, get, toml

@@ -1,0 +1,90 @@
+"""What has to agree in the tables of upstreams, and in the routes that retry and split.
+
+The rules are those of :mod:`revproxy.config.check`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from revproxy.config.check_endpoints import check_client_endpoint
+from revproxy.config.errors import Key, show
+from revproxy.config.structure import Found
+from revproxy.config.upstreams import Backend, BackendTls, Hashing, HealthCheck, Retry, Upstream
+from revproxy.upstream.retry import IDEMPOTENT
+
+#: Where backends come from, beside the list of those written.
+SOURCES = ("dns", "srv", "file")
+
+
+def check_upstreams(upstreams: Mapping[str, Upstream], base: str) -> Iterator[Found]:
+    """Problems of every upstream. ``base`` is the folder that relative paths start from."""
+    for name, upstream in upstreams.items():
+        key: Key = ("upstreams", name)
+        sources = [source for source in SOURCES if getattr(upstream, source) is not None]
+        yield from check_backends((*key, "backends"), upstream.backends, bool(sources))
+        if upstream.hash != Hashing() and upstream.balance != "hash":
+            yield Found(
+                (*key, "hash"), f'has no meaning with balance = {show(upstream.balance)}; write balance = "hash"'
+            )
+        if upstream.health is not None:
+            yield from _health((*key, "health"), upstream.health)
+        if upstream.tls is not None:
+            yield from _tls((*key, "tls"), upstream.tls, base)
+        if upstream.file and not Path(base, upstream.file).is_file():
+            yield Found((*key, "file"), f"no file {show(upstream.file)}", found=show(upstream.file))
+        if upstream.dns is not None and upstream.dns.name and (why := check_client_endpoint(upstream.dns.name)):
+            yield Found((*key, "dns"), why, found=show(upstream.dns.name))
+
+
+def check_backends(key: Key, backends: tuple[Backend, ...], more: bool = False) -> Iterator[Found]:
+    """Problems of a list of backends; ``more`` says that others are found elsewhere."""
+    if not backends:
+        if not more:
+            text = 'no backends; write backends = ["tcp:127.0.0.1:9000"], or where to find them: dns, srv or file'
+            yield Found(key, text)
+    elif all(backend.backup for backend in backends) and not more:
+        yield Found(key, "all are backups; at least one has to serve without backup = true")
+    seen: dict[str, int] = {}
+    for index, backend in enumerate(backends):
+        if not backend.endpoint:
+            continue
+        if (why := check_client_endpoint(backend.endpoint)) is not None:
+            yield Found((*key, index), why, found=show(backend.endpoint))
+        elif backend.endpoint in seen:
+            text = f"{show(backend.endpoint)} is there twice, here and as number {seen[backend.endpoint]}; use weight"
+            yield Found((*key, index), text, found=show(backend.endpoint))
+        seen.setdefault(backend.endpoint, index)
+
+
+def _health(key: Key, health: HealthCheck) -> Iterator[Found]:
+    if health.type != "http":
+        default = HealthCheck()
+        for name in ("path", "method", "host", "headers", "status", "body"):
+            if getattr(health, name) != getattr(default, name):
+                yield Found((*key, name), f'has no meaning with type = {show(health.type)}; it is for "http"')
+    if health.timeout > health.interval:
+        yield Found((*key, "timeout"), "is longer than the interval; checks of a backend don't overlap")
+    if health.method in ("HEAD", "CONNECT") and health.body is not None:
+        yield Found((*key, "body"), f"the answer to {health.method} has no body; leave one of them out")
+
+
+def _tls(key: Key, tls: BackendTls, base: str) -> Iterator[Found]:
+    for name in ("ca", "certificate", "key"):
+        file = getattr(tls, name)
+        if file and not Path(base, file).is_file():
+            yield Found((*key, name), f"no file {show(file)}", found=show(file))
+    if tls.key is not None and tls.certificate is None:
+        yield Found((*key, "key"), 'is for a certificate; write "certificate", too')
+    if tls.insecure and (tls.ca is not None or tls.name is not None):
+        other = "ca" if tls.ca is not None else "name"
+        yield Found((*key, "insecure"), f"takes any certificate, and {show(other)} asks for a right one; keep one")
+
+
+def check_retry(key: Key, retry: Retry) -> Iterator[Found]:
+    """Problems of a route's ``retry`` table."""
+    for index, method in enumerate(retry.methods):
+        if method.encode() not in IDEMPOTENT:
+            found: Key = (*key, "methods", *([index] if len(retry.methods) > 1 else []))
+            yield Found(found, f"{show(method)} is not idempotent: it is repeated only when nothing was sent")
