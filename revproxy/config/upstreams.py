@@ -15,7 +15,6 @@ from revproxy.config.words import (
     Count,
     CountOrZero,
     Duration,
-    DurationOrZero,
     FieldName,
     FieldValue,
     Host,
@@ -233,8 +232,8 @@ class Retry:
 
     ``on`` has ``connect`` (no connection came), ``reset`` (it was closed before a response head),
     ``timeout`` (no head within ``per_try``, or the upstream's ``first_byte``) and statuses, as text. What was sent in
-    part is repeated for ``methods`` only. ``tries`` counts the first one too. Between tries at the same
-    backend, ``backoff`` seconds pass, doubled each time. Retries are at most ``budget`` of an upstream's requests.
+    part is repeated for ``methods`` only. ``tries`` counts the first one too. A backend is asked again only
+    after ``backoff`` seconds, doubled each time, and never without. Retries are at most ``budget`` of an upstream's requests.
     ``body`` bytes of a request are kept to be sent again.
     """
 
@@ -242,7 +241,7 @@ class Retry:
     methods: tuple[Method, ...] = ("GET", "HEAD", "OPTIONS")
     tries: Count = 3
     per_try: Duration | None = None
-    backoff: DurationOrZero = 0.05
+    backoff: Duration | None = None
     budget: Share | None = 0.2
     body: SizeOrZero = 64 * 1024
 

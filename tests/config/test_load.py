@@ -95,7 +95,7 @@ minimum_rate = "off"
 limits = { body = "off" }
 buffer = { request = "1MB", response = "off" }
 upgrade = ["WebSocket", "tls-1.0x"]
-retry = { on = ["connect", 503], methods = "PUT", tries = 2, per_try = "1s", backoff = "0s", budget = "5%", body = 0 }
+retry = { on = ["connect", 503], methods = "PUT", tries = 2, per_try = "1s", backoff = "1ms", budget = "5%", body = 0 }
 middleware = ["a.b:c", { call = "d:e", at = "client-response", timeout = "off", fail = "open" }]
 [routes.match]
 host = ["Example.COM", "*.Bücher.example", "[2001:DB8::1]"]
@@ -232,7 +232,7 @@ EXPECTED = m.Config(
             buffer=m.Buffer(request=1024**2, response=None),
             upgrade=("websocket", "tls-1.0x"),
             retry=m.Retry(
-                on=("connect", "503"), methods=("PUT",), tries=2, per_try=1.0, backoff=0.0, budget=0.05, body=0
+                on=("connect", "503"), methods=("PUT",), tries=2, per_try=1.0, backoff=0.001, budget=0.05, body=0
             ),
             middleware=(
                 m.Middleware(call="a.b:c"),
