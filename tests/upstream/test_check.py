@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from zope.interface import alsoProvides
 
 from revproxy.config.upstreams import HealthCheck
-from revproxy.upstream.check import BODY, Check, check_request
+from revproxy.upstream.check import BODY, Check, NoVerdict, check_request
 from revproxy.upstream.http1 import FIELDS, HEAD, INTERIMS
 from tests.memory import FakeBackend, Transport
 
@@ -429,7 +429,7 @@ def test_stopping_while_connecting(how):
     slow = Slow()
     trial = Trial(slow)
     trial.check.stop() if how == "stop" else trial.deferred.cancel()
-    assert trial.verdict == "stopped"
+    assert trial.verdict == "stopped" and isinstance(trial.verdict, NoVerdict)
     assert slow.cancelled
     trial.finish()
 
@@ -439,7 +439,7 @@ def test_stopping_while_it_waits_for_the_answer(how):
     trial = Trial()
     trial.send(b"HTTP/1.1 200")
     trial.check.stop() if how == "stop" else trial.deferred.cancel()
-    assert trial.verdict == "stopped"
+    assert trial.verdict == "stopped" and isinstance(trial.verdict, NoVerdict)
     assert trial.transport.aborted
     trial.check.stop()
     trial.finish()
@@ -471,6 +471,9 @@ def test_stopping_what_never_ran():
         (error.TimeoutError(), "connection timed out"),
         (error.DNSLookupError("x"), "host not found"),
         (error.UnknownHostError(-2, "x"), "host not found"),
+        (FileNotFoundError(2, "x"), "no such file or directory"),
+        (error.ConnectBindError(24, "x"), NoVerdict("too many open files")),
+        (OSError(24, "x"), NoVerdict("too many open files")),
         (ValueError("a plugin's\nown  words"), "a plugin's own words"),
         (ValueError("w" * 1000), "w" * 160),
         (ValueError(), "ValueError"),
@@ -480,6 +483,7 @@ def test_stopping_what_never_ran():
 def test_no_connection(problem, verdict, raises):
     trial = Trial(Failing(problem, raises))
     assert trial.verdict == verdict
+    assert type(trial.verdict) is type(verdict)
     trial.finish()
 
 
