@@ -242,6 +242,13 @@ def test_only_the_first_bytes_of_a_body_are_searched(framed, before, passes):
         trial.finish()
 
 
+def test_what_comes_after_a_body_is_not_searched():
+    for answer in (with_length(b"no"), chunked(b"no")):
+        trial = Trial(body="ok")
+        trial.send(answer + b"ok")
+        assert trial.verdict == "body without 'ok'"
+
+
 def test_an_endless_body_is_read_no_further():
     trial = Trial(body="ok")
     trial.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -321,6 +328,7 @@ def test_what_comes_after_the_verdict_is_ignored():
     trial = Trial()
     trial.send(b"HTTP/1.1 200 OK\r\n\r\n")
     trial.send(b"\0garbage\n\n")
+    assert not trial.transport.aborted
     trial.leave(error.ConnectionLost())
     assert trial.verdict is None
 

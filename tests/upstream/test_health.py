@@ -314,6 +314,19 @@ def test_stopping_cuts_a_real_check():
     assert told == [] and clock.getDelayedCalls() == []
 
 
+def test_stopping_cuts_what_is_still_closing():
+    clock, backend, written = Clock(), FakeBackend(), HealthCheck()
+    monitor = Monitor(Check(written, backend, clock, b"x"), written, clock, Random(1), lambda up, why: None)
+    monitor.start()
+    clock.advance(1)
+    backend.send(b"HTTP/1.1 204 No Content\r\n\r\n")
+    assert backend.transport.disconnecting and not backend.transport.aborted
+    monitor.stop()
+    assert backend.transport.aborted
+    backend.leave()
+    assert clock.getDelayedCalls() == []
+
+
 def test_a_real_check_all_the_way():
     clock, backend, told = Clock(), FakeBackend(), []
     written = HealthCheck(interval=1.0, timeout=0.5, fall=2)
