@@ -5,7 +5,8 @@ Rules of this module:
 * a check has a connection of its own, shares none with the traffic, and closes it as soon as its
   verdict is known. Closing gracefully may take what is left of the timeout, then it is cut: TLS
   waits for a peer that may be silent;
-* a check never fails: whatever happens becomes ``None`` or a short reason for the log;
+* a check never fails: whatever happens becomes ``None`` or a short reason for the log, and what is
+  our own doing is told apart from what is the backend's;
 * the verdict does not depend on how the bytes were cut: a body is searched once, when it has ended
   or its first 64 KB are there;
 * what the backend sends is parsed as its answers to the traffic are, within the same bounds.
@@ -13,6 +14,7 @@ Rules of this module:
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Callable
@@ -50,6 +52,15 @@ _CONNECTION = "connection"
 _HANDSHAKE = "TLS handshake"
 _ANSWER = "answer"
 _REST = "end of the answer"
+
+
+class NoVerdict(str):
+    """The reason of a check that says nothing of the backend: it was stopped, or we have no descriptors left."""
+
+    __slots__ = ()
+
+
+_STOPPED = NoVerdict("stopped")
 
 
 def check_request(written: HealthCheck, host: bytes) -> bytes:
@@ -95,17 +106,18 @@ class Check:
     def run(self) -> Deferred[str | None]:
         """Check once. Fires with ``None`` when it passed, else with the reason; never fails.
 
-        Cancelling cuts the connection and fires with ``"stopped"``. Not to be called while a check runs.
+        A reason that is a :class:`NoVerdict` does not count. Cancelling cuts the connection and fires with
+        one of these. Not to be called while a check runs.
         """
         attempt = self._attempt = _Attempt(self, self._reactor)
         attempt.dial(self._endpoint)
         return attempt.verdict
 
     def stop(self) -> None:
-        """Cut the connection there is; a check that runs fires with ``"stopped"``."""
-        if self._attempt is not None:
-            self._attempt.settle("stopped", cut=True)
-            self._attempt = None
+        """Cut the connection there is; a check that runs fires with a :class:`NoVerdict`."""
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.settle(_STOPPED, cut=True)
 
     def expects(self, status: int) -> bool:
         """Whether ``status`` passes."""
@@ -130,7 +142,7 @@ class _Attempt(Protocol):
         self.check = check
         self.over = False
         self.transport: Any = None
-        self.verdict: Deferred[str | None] = Deferred(lambda _: self.settle("stopped", cut=True))
+        self.verdict: Deferred[str | None] = Deferred(lambda _: self.settle(_STOPPED, cut=True))
         self._awaits = _CONNECTION
         self._dialling: Deferred[Any] | None = None
         self._take: Callable[[bytes], None] = self._read_head
@@ -290,6 +302,7 @@ _CONNECTING: tuple[tuple[type[Exception], str], ...] = (
     (ConnectTimeoutError, "connection timed out"),
     (CancelledError, "connecting was cancelled"),
 )
+_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})  # errors that are no backend's doing
 
 
 def why_unconnected(error: BaseException | None) -> str:
@@ -297,8 +310,11 @@ def why_unconnected(error: BaseException | None) -> str:
     for kind, words in _CONNECTING:
         if isinstance(error, kind):
             return words
-    if isinstance(error, ConnectError) and isinstance(error.osError, int):
-        return os.strerror(error.osError).lower()
+    # a Unix socket's endpoint may fail with the system's own error
+    number = error.osError if isinstance(error, ConnectError) else getattr(error, "errno", None)
+    if isinstance(number, int):
+        words = os.strerror(number).lower()
+        return NoVerdict(words) if number in _OURS else words
     return _short(str(error) or type(error).__name__)
 
 

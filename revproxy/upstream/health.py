@@ -5,6 +5,7 @@ Rules of this module:
 * counting is pure (:class:`Verdict`); the clock and chance are arguments (:class:`Monitor`);
 * checks of one backend never overlap, those of many are spread: a process that begins, or a
   backend that comes back, is not asked everything in one turn;
+* a check that could not be made (no descriptors left) says nothing of the backend: the state stays;
 * the loop outlives whatever a check or the one who is told does: an exception is logged, and one
   in a check counts as a failed check.
 """
@@ -22,7 +23,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from revproxy.config.upstreams import HealthCheck
-from revproxy.upstream.check import Check
+from revproxy.upstream.check import Check, NoVerdict
 
 FIRST = 1.0  # seconds within which first checks are spread, when the interval is no shorter
 JITTER = 0.1  # share of the interval by which a check comes earlier or later
@@ -88,7 +89,7 @@ class Monitor:
     :param chance: spreads the checks.
     :param changed: called with the new state and why (``"3 checks failed, the last: status 503"``), at
         a change only, and after :meth:`recount` once more when enough checks passed.
-    :ivar last: why the last check failed, ``""`` when it passed.
+    :ivar last: why the last check failed or could not be made, ``""`` when it passed.
     """
 
     __slots__ = (
@@ -177,7 +178,11 @@ class Monitor:
 
     def _count(self, reason: str | None) -> None:
         verdict = self._verdict
-        self.last = reason or ""
+        before, self.last = self.last, reason or ""
+        if isinstance(reason, NoVerdict):
+            if before != reason:
+                _log.warn("a backend's health could not be checked: {reason}", reason=reason)
+            return
         up = verdict.add(reason is None)
         if up is None:
             return

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from zope.interface import alsoProvides
 
 from revproxy.config.upstreams import HealthCheck
-from revproxy.upstream.check import BODY, Check, check_request
+from revproxy.upstream.check import BODY, Check, NoVerdict, check_request
 from revproxy.upstream.http1 import FIELDS, HEAD, INTERIMS
 from tests.memory import FakeBackend, Transport
 
@@ -242,6 +242,13 @@ def test_only_the_first_bytes_of_a_body_are_searched(framed, before, passes):
         trial.finish()
 
 
+def test_what_comes_after_a_body_is_not_searched():
+    for answer in (with_length(b"no"), chunked(b"no")):
+        trial = Trial(body="ok")
+        trial.send(answer + b"ok")
+        assert trial.verdict == "body without 'ok'"
+
+
 def test_an_endless_body_is_read_no_further():
     trial = Trial(body="ok")
     trial.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -321,6 +328,7 @@ def test_what_comes_after_the_verdict_is_ignored():
     trial = Trial()
     trial.send(b"HTTP/1.1 200 OK\r\n\r\n")
     trial.send(b"\0garbage\n\n")
+    assert not trial.transport.aborted
     trial.leave(error.ConnectionLost())
     assert trial.verdict is None
 
@@ -429,7 +437,7 @@ def test_stopping_while_connecting(how):
     slow = Slow()
     trial = Trial(slow)
     trial.check.stop() if how == "stop" else trial.deferred.cancel()
-    assert trial.verdict == "stopped"
+    assert trial.verdict == "stopped" and isinstance(trial.verdict, NoVerdict)
     assert slow.cancelled
     trial.finish()
 
@@ -439,7 +447,7 @@ def test_stopping_while_it_waits_for_the_answer(how):
     trial = Trial()
     trial.send(b"HTTP/1.1 200")
     trial.check.stop() if how == "stop" else trial.deferred.cancel()
-    assert trial.verdict == "stopped"
+    assert trial.verdict == "stopped" and isinstance(trial.verdict, NoVerdict)
     assert trial.transport.aborted
     trial.check.stop()
     trial.finish()
@@ -471,6 +479,9 @@ def test_stopping_what_never_ran():
         (error.TimeoutError(), "connection timed out"),
         (error.DNSLookupError("x"), "host not found"),
         (error.UnknownHostError(-2, "x"), "host not found"),
+        (FileNotFoundError(2, "x"), "no such file or directory"),
+        (error.ConnectBindError(24, "x"), NoVerdict("too many open files")),
+        (OSError(24, "x"), NoVerdict("too many open files")),
         (ValueError("a plugin's\nown  words"), "a plugin's own words"),
         (ValueError("w" * 1000), "w" * 160),
         (ValueError(), "ValueError"),
@@ -480,6 +491,7 @@ def test_stopping_what_never_ran():
 def test_no_connection(problem, verdict, raises):
     trial = Trial(Failing(problem, raises))
     assert trial.verdict == verdict
+    assert type(trial.verdict) is type(verdict)
     trial.finish()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -12,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
 from revproxy.config.upstreams import BackendTls, HealthCheck
-from revproxy.upstream.check import Check
+from revproxy.upstream.check import Check, NoVerdict
 from revproxy.upstream.health import BROKEN, FIRST, Monitor, Verdict, check_identity
 from tests.memory import FakeBackend
 
@@ -20,7 +21,7 @@ from tests.memory import FakeBackend
 
 
 def told(verdict, results):
-    """What a verdict says to results, one character each: passed or failed (+-), recount (r); up, down, nothing (U D .)."""
+    """What a verdict says (up U, down D, nothing .) to results (passed +, failed -) and recounts (r)."""
     words = {True: "U", False: "D", None: "."}
     said = ""
     for result in results:
@@ -240,7 +241,7 @@ def test_the_interval_is_kept_give_or_take_a_tenth():
     watched.monitor.start()
     watched.run(500)
     times = watched.check.times
-    gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(times)]
     assert 95 <= len(gaps) <= 105
     assert all(4.48 <= gap <= 5.52 for gap in gaps)
     assert min(gaps) < 4.7 and max(gaps) > 5.3
@@ -259,7 +260,7 @@ def test_the_time_that_a_check_takes_counts():
         watched.run(2)
         one.callback(None)
     times = watched.check.times
-    assert all(4.48 <= after - before <= 5.52 for before, after in zip(times, times[1:], strict=False))
+    assert all(4.48 <= after - before <= 5.52 for before, after in pairwise(times))
     watched.monitor.stop()
 
 
@@ -311,6 +312,19 @@ def test_stopping_cuts_a_real_check():
     assert backend.transport.aborted
     backend.leave()
     assert told == [] and clock.getDelayedCalls() == []
+
+
+def test_stopping_cuts_what_is_still_closing():
+    clock, backend, written = Clock(), FakeBackend(), HealthCheck()
+    monitor = Monitor(Check(written, backend, clock, b"x"), written, clock, Random(1), lambda up, why: None)
+    monitor.start()
+    clock.advance(1)
+    backend.send(b"HTTP/1.1 204 No Content\r\n\r\n")
+    assert backend.transport.disconnecting and not backend.transport.aborted
+    monitor.stop()
+    assert backend.transport.aborted
+    backend.leave()
+    assert clock.getDelayedCalls() == []
 
 
 def test_a_real_check_all_the_way():
@@ -370,6 +384,21 @@ def test_an_exception_in_a_check_is_a_failed_check(result, logged):
     assert "a health check broke" in event["log_format"]
     watched.run(1.2)
     assert watched.told[1:] == [(True, "1 check passed")]  # the loop goes on
+    watched.monitor.stop()
+
+
+def test_what_could_not_be_checked_does_not_count(logged):
+    none = NoVerdict("too many open files")
+    watched = Watched(none, none, None, "x", "x", none, none, "y", interval=1.0)
+    watched.monitor.start()
+    watched.run_checks(2)
+    assert watched.monitor.up and watched.monitor.last == "too many open files"
+    watched.run_checks(7)
+    assert watched.told == []
+    watched.run_checks(8)
+    assert watched.told == [(False, "3 checks failed, the last: y")]
+    # told to the log when it begins, not each time
+    assert len([event for event in logged if "could not be checked" in event.get("log_format", "")]) == 2
     watched.monitor.stop()
 
 
