@@ -5,6 +5,7 @@ The rules are those of :mod:`revproxy.config.check`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -64,6 +65,11 @@ def _health(key: Key, health: HealthCheck) -> Iterator[Found]:
         for name in ("path", "method", "host", "headers", "status", "body"):
             if getattr(health, name) != getattr(default, name):
                 yield Found((*key, name), f'has no meaning with type = {show(health.type)}; it is for "http"')
+    if health.body is not None:
+        try:
+            re.compile(health.body.encode("utf-8"))
+        except re.error as e:
+            yield Found((*key, "body"), f"{show(health.body)} can't be looked for in bytes: {e}")
     if health.timeout > health.interval:
         yield Found((*key, "timeout"), "is longer than the interval; checks of a backend don't overlap")
     if health.method in ("HEAD", "CONNECT") and health.body is not None:

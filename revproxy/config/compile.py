@@ -75,9 +75,7 @@ class _Forwards:
         return self._made[key]
 
 
-def _entry(
-    config: model.Config, written: model.Route, index: int, forwards: _Forwards, reactor: Any
-) -> Entry:
+def _entry(config: model.Config, written: model.Route, index: int, forwards: _Forwards, reactor: Any) -> Entry:
     server = config.server
     client_request: list[Any] = []
     backend_request: list[Any] = []

@@ -11,17 +11,16 @@ from typing import Literal
 from attrs import Factory, frozen
 
 from revproxy.config.words import (
+    ChangedField,
     CookieName,
     Count,
     CountOrZero,
     Duration,
-    FieldName,
     FieldValue,
     Host,
     KeyOf,
     Method,
     Name,
-    Path,
     Percent,
     Regex,
     RetryOn,
@@ -30,6 +29,7 @@ from revproxy.config.words import (
     SizeOrZero,
     Status,
     StatusRange,
+    Target,
     Tier,
     UpstreamHost,
 )
@@ -108,10 +108,10 @@ class HealthCheck:
     """
 
     type: Literal["http", "tcp", "tls"] = "http"
-    path: Path = "/"
+    path: Target = "/"
     method: Method = "GET"
     host: FieldValue | None = None
-    headers: Mapping[FieldName, FieldValue] = Factory(dict)
+    headers: Mapping[ChangedField, FieldValue] = Factory(dict)
     status: tuple[StatusRange, ...] = ("200-399",)
     body: Regex | None = None
     interval: Duration = 5.0
@@ -233,8 +233,8 @@ class Retry:
     ``on`` has ``connect`` (no connection came), ``reset`` (it was closed before a response head),
     ``timeout`` (no head within ``per_try``, or the upstream's ``first_byte``) and statuses, as text. What was sent in
     part is repeated for ``methods`` only. ``tries`` counts the first one too. A backend is asked again only
-    after ``backoff`` seconds, doubled each time, and never without. Retries are at most ``budget`` of an upstream's requests.
-    ``body`` bytes of a request are kept to be sent again.
+    after ``backoff`` seconds, doubled each time, and never without. Retries are at most ``budget`` of
+    an upstream's requests. ``body`` bytes of a request are kept to be sent again.
     """
 
     on: tuple[RetryOn, ...] = ("connect", "reset", "timeout")

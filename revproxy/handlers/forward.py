@@ -36,7 +36,8 @@ class Forward(Rules):
     """Forwards exchanges to an upstream; ``hide`` and ``forwarded`` are as in :class:`Rules`.
 
     :param retry: when a request is sent once more; the defaults when left out.
-    :ivar first_byte: seconds for a response head. :ivar per_try: the same where the request may be sent again, or ``None``.
+    :ivar first_byte: seconds for a response head. :ivar per_try: the same where the request may be
+        sent again, or ``None``.
     :ivar attentive: some statuses of responses are failed tries.
     """
 

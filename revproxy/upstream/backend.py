@@ -77,7 +77,7 @@ class Backend:
 
     @property
     def state(self) -> str:
-        """All that is known of it, in a word: ``up``, ``down``, ``ejected``, ``on trial``, ``draining``, ``drained`` or ``gone``."""
+        """All that is known of it: up, down, ejected, on trial, draining, drained or gone."""
         if self.duty is not SERVING:
             return self.duty
         if not self.checked:

@@ -25,8 +25,8 @@ from revproxy.keys import key_reader
 from revproxy.upstream.backend import DRAINED, DRAINING, GONE, SERVING, TRIAL, Backend, make_backend
 from revproxy.upstream.balance import balancer
 from revproxy.upstream.budget import Budget
-from revproxy.upstream.health import Monitor
 from revproxy.upstream.check import Check
+from revproxy.upstream.health import Monitor
 from revproxy.upstream.retry import SAFE
 from revproxy.upstream.sticky import Stickiness
 from revproxy.upstream.waiting import WaitingRoom
@@ -57,8 +57,8 @@ class Upstream:
     """
 
     __slots__ = (
-        "_agent", "_base", "_capped", "_chance", "_drains", "_found", "_gone", "_panics", "_rest", "_sources", "_started", "_trials",
-        "backends", "balancer", "budget", "host", "name", "pending", "reactor", "ready", "room", "single", "special",
+        "_agent", "_base", "_capped", "_chance", "_drains", "_found", "_gone", "_panics", "_rest", "_sources",
+        "_started", "_trials", "backends", "balancer", "budget", "host", "name", "pending", "reactor", "ready", "room", "single", "special",
         "sticky", "timeouts", "watch", "watching", "written",
     )  # fmt: skip
 
@@ -111,6 +111,7 @@ class Upstream:
             for written in found:
                 wanted.setdefault(written.endpoint, (written, host))
         now = self.reactor.seconds()
+        weights = False
         current = {backend.name: backend for backend in self.backends}
         backends = []
         for name, (written, host) in wanted.items():
@@ -123,7 +124,7 @@ class Upstream:
                         raise
                     _log.error("upstream {name}: {backend} can't be used: {why}", name=self.name, backend=name, why=e)
                     continue
-            self._adjust(backend, written)
+            weights |= self._adjust(backend, written)
             backends.append(backend)
         for backend in current.values():
             self._leave(backend, now)
@@ -133,7 +134,7 @@ class Upstream:
                 del self._gone[name]
         if self.sticky is not None:
             self.sticky.update(backends)
-        self.refresh()
+        self.refresh(weights=weights)
 
     def _enter(self, name: str, written: model.Backend, host: str | None, first: bool) -> Backend:
         known = self._gone.pop(name, None)
@@ -161,7 +162,9 @@ class Upstream:
         backend.monitor = Monitor(check, health, self.reactor, self._chance, changed)
         backend.checked = health.initial == "up"
 
-    def _adjust(self, backend: Backend, written: model.Backend) -> None:
+    def _adjust(self, backend: Backend, written: model.Backend) -> bool:
+        """Whether that changed a weight."""
+        before = backend.full_weight
         if backend.written != written:
             backend.written = written
             backend.full_weight = written.weight
@@ -174,6 +177,7 @@ class Upstream:
         if backend.most is not None or most is not None:
             self._capped = True
             backend.freed = backend.pool.freed = self._freed
+        return backend.full_weight != before
 
     def _leave(self, backend: Backend, now: float) -> None:
         backend.duty = GONE
@@ -192,8 +196,11 @@ class Upstream:
 
     # -- which of them get requests
 
-    def refresh(self) -> None:
-        """Something changed: decide anew who gets requests."""
+    def refresh(self, *, weights: bool = False) -> None:
+        """Something changed: decide anew who gets requests.
+
+        :param weights: so did full weights: what balancers remember of ``ready`` goes by the object.
+        """
         written = self.written
         serving = [backend for backend in self.backends if backend.duty is SERVING]
         tiers = sorted({backend.tier for backend in serving})
@@ -211,7 +218,7 @@ class Upstream:
                 elif written.panic:
                     panics = len(first) > 1 and len(ready) < len(first)
                     ready = first
-        if tuple(ready) != self.ready:
+        if weights or tuple(ready) != self.ready:
             self.ready = tuple(ready)
         if panics != self._panics:
             self._panics = panics
@@ -312,8 +319,7 @@ class Upstream:
         self.watch.say(backend, f"has weight {weight}", f"it was set, and was {backend.full_weight}")
         backend.full_weight = weight
         backend.weight = weight
-        self.ready = tuple(list(self.ready))  # another object: what balancers remember goes by it
-        self.refresh()
+        self.refresh(weights=True)
 
     def drain(self, name: str, seconds: float | None = None) -> Deferred[None]:
         """Give a backend no new clients; those that its cookie keeps there may stay for ``seconds``.

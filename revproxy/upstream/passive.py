@@ -50,11 +50,7 @@ class Outlier:
         if rules.failures is not None and self.streak >= rules.failures:
             return f"{self.streak} failures in a row"
         requests = max(asked - self._asked, self._failures)
-        if (
-            rules.error_rate is not None
-            and requests >= rules.minimum
-            and self._failures >= rules.error_rate * requests
-        ):
+        if rules.error_rate is not None and requests >= rules.minimum and self._failures >= rules.error_rate * requests:
             return f"{self._failures} of {requests} requests failed"
         return None
 

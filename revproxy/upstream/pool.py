@@ -30,8 +30,6 @@ from revproxy.http.proxyline import proxy_header
 from revproxy.upstream.http1 import BackendConnection
 
 if TYPE_CHECKING:
-    from twisted.internet.interfaces import IStreamClientEndpoint
-
     from revproxy.exchange import Exchange
     from revproxy.upstream.endpoint import BackendEndpoint
 
@@ -156,19 +154,19 @@ class Pool:
                 self.heads.clear()
             self.heads[head] = ResponseBlock(response, size, keep, cleaner)
 
-    def for_nobody(self) -> IStreamClientEndpoint:
+    def for_nobody(self) -> BackendEndpoint:
         """The endpoint for connections that are no client's, such as those of health checks."""
         if self._version is None:
             return self.endpoint
         return self.endpoint.announcing(proxy_header(self._version, None, None))
 
-    def _for_client(self, exchange: Exchange) -> IStreamClientEndpoint:
+    def _for_client(self, exchange: Exchange) -> BackendEndpoint:
         assert self._version is not None
         request = exchange.request
         transport = getattr(exchange.client, "transport", None)
         ours = None if transport is None else transport.getHost()
         source = destination = None
-        if request.client and hasattr(ours, "port"):
+        if request.client and ours is not None and hasattr(ours, "port"):
             # behind a trusted proxy the client's port is not known
             source = (request.client, request.arrival.peer_port if request.client == request.arrival.peer else 0)
             destination = (ours.host, ours.port)
@@ -201,7 +199,8 @@ class Pool:
                 raise ProtocolError(BACKEND_CONNECT_TIMEOUT, f"no connection within {self.timeouts.connect:g} s")
             if failure.check(CancelledError):
                 return failure
-            if getattr(getattr(failure.value, "osError", None), "errno", None) in _OURS:
+            # Twisted has the number in osError, or lets an OSError through
+            if getattr(failure.value, "osError", getattr(failure.value, "errno", None)) in _OURS:
                 raise ProtocolError(OUT_OF_DESCRIPTORS, failure.getErrorMessage())
             raise ProtocolError(BACKEND_CONNECT, failure.getErrorMessage() or failure.type.__name__)
 

@@ -22,7 +22,6 @@ from revproxy.fault import (
     BACKEND_CONNECT_TIMEOUT,
     BACKEND_FIRST_BYTE_TIMEOUT,
     BACKEND_RESET,
-    BACKEND_STATUS,
     BACKEND_UNSENT,
     Fault,
 )

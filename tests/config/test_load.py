@@ -47,7 +47,8 @@ name = "public"
 
 [upstreams.api]
 backends = ["127.0.0.1:9000", { endpoint = "unix:/run/api.sock", weight = 2 },
-  { endpoint = "http://b", backup = true }, { endpoint = "http://c", backup = 2, max_requests = 1, max_connections = 2 }]
+  { endpoint = "http://b", backup = true },
+  { endpoint = "http://c", backup = 2, max_requests = 1, max_connections = 2 }]
 dns = { name = "api.internal:9000", servers = "10.0.0.53", at_least = "1s", at_most = "1m" }
 srv = { name = "_http._tcp.api.internal", servers = ["10.0.0.53:5353"], at_least = "2s", at_most = "2m" }
 file = "setup.cfg"
@@ -278,6 +279,7 @@ EXPECTED = m.Config(
         m.Route(respond=m.Respond(status=404), upgrade=()),
         m.Route(resource="my.site:root"),
         m.Route(files="."),
+        m.Route(split=m.Split(upstreams={"api": 9}, by="module:key"), retry=None),
     ),
 )
 
