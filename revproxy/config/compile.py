@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from revproxy.config.errors import ConfigError, Problem
 from revproxy.config.lines import locate
 from revproxy.handlers.forward import Forward
 from revproxy.handlers.respond import Redirect, Respond
+from revproxy.handlers.split import Split
 from revproxy.http.forwarding import hidden_names
 from revproxy.http.rewrite import prefix_mapping
+from revproxy.keys import key_reader
 from revproxy.middleware.buffer import buffering
 from revproxy.middleware.headers import request_changes, response_changes
 from revproxy.middleware.policy import load_object, policy
@@ -106,6 +109,9 @@ def _entry(
 def _handler(config: model.Config, written: model.Route, forwards: Mapping[str, Forward]) -> Any:
     if written.upstream is not None:
         return forwards[written.upstream]
+    if written.split is not None:
+        key = None if written.split.by is None else key_reader(written.split.by, config.base)
+        return Split(written.split, forwards, key, random.Random())
     if written.respond is not None:
         return Respond(written.respond)
     if written.redirect is not None:
