@@ -7,8 +7,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from struct import unpack
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from revproxy.http.proxyline import LONGEST, proxy_header
 
