@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from revproxy.config.check_endpoints import check_client_endpoint
+from revproxy.config.endpoints import TLS_TYPES, backend_authority, host_and_port, split_endpoint, stream_endpoint
 from revproxy.config.errors import Key, show
 from revproxy.config.structure import Found
 from revproxy.config.upstreams import Backend, BackendTls, Hashing, HealthCheck, Retry, Upstream
@@ -33,6 +34,10 @@ def check_upstreams(upstreams: Mapping[str, Upstream], base: str) -> Iterator[Fo
             yield from _health((*key, "health"), upstream.health)
         if upstream.tls is not None:
             yield from _tls((*key, "tls"), upstream.tls, base)
+        for index, backend in enumerate(upstream.backends):
+            written = backend.endpoint
+            if written and check_client_endpoint(written) is None and (why := _contradiction(written, upstream)):
+                yield Found((*key, "backends", index), why, found=show(written))
         if upstream.file and not Path(base, upstream.file).is_file():
             yield Found((*key, "file"), f"no file {show(upstream.file)}", found=show(upstream.file))
         if upstream.dns is not None and upstream.dns.name and (why := check_client_endpoint(upstream.dns.name)):
@@ -74,6 +79,25 @@ def _health(key: Key, health: HealthCheck) -> Iterator[Found]:
         yield Found((*key, "timeout"), "is longer than the interval; checks of a backend don't overlap")
     if health.method in ("HEAD", "CONNECT") and health.body is not None:
         yield Found((*key, "body"), f"the answer to {health.method} has no body; leave one of them out")
+
+
+def _contradiction(written: str, upstream: Upstream) -> str | None:
+    """What an address says about TLS that the tables beside it don't, or ``None``."""
+    endpoint = stream_endpoint(written)[0]
+    found = host_and_port(endpoint)
+    tls = upstream.tls
+    if split_endpoint(endpoint)[0] in TLS_TYPES:
+        instead = show("https://…" if found is None else f"https://{backend_authority(written)}")
+        if tls is not None:
+            return f'{show(written)} brings its own TLS, which a "tls" table can\'t change; write {instead}'
+        if upstream.proxy_protocol is not None:
+            return f"{show(written)} brings its own TLS, and proxy_protocol comes before TLS begins; write {instead}"
+    elif tls is not None:
+        if written.lower().startswith("http://"):
+            return f'{show(written)} is without TLS, and there is a "tls" table; write {show("https" + written[4:])}'
+        if found is None and tls.name is None and not tls.insecure:
+            return f'{show(written)} has no host that its certificate could be for; write name = "…" in "tls"'
+    return None
 
 
 def _tls(key: Key, tls: BackendTls, base: str) -> Iterator[Found]:

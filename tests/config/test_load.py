@@ -47,8 +47,8 @@ name = "public"
 
 [upstreams.api]
 backends = ["127.0.0.1:9000", { endpoint = "unix:/run/api.sock", weight = 2 },
-  { endpoint = "http://b", backup = true },
-  { endpoint = "http://c", backup = 2, max_requests = 1, max_connections = 2 }]
+  { endpoint = "https://b", backup = true },
+  { endpoint = "c:80", backup = 2, max_requests = 1, max_connections = 2 }]
 dns = { name = "api.internal:9000", servers = "10.0.0.53", at_least = "1s", at_most = "1m" }
 srv = { name = "_http._tcp.api.internal", servers = ["10.0.0.53:5353"], at_least = "2s", at_most = "2m" }
 file = "setup.cfg"
@@ -175,8 +175,8 @@ EXPECTED = m.Config(
             backends=(
                 m.Backend(endpoint="127.0.0.1:9000"),
                 m.Backend(endpoint="unix:/run/api.sock", weight=2),
-                m.Backend(endpoint="http://b", backup=1),
-                m.Backend(endpoint="http://c", backup=2, max_requests=1, max_connections=2),
+                m.Backend(endpoint="https://b", backup=1),
+                m.Backend(endpoint="c:80", backup=2, max_requests=1, max_connections=2),
             ),
             dns=m.Dns(name="api.internal:9000", servers=("10.0.0.53",), at_least=1.0, at_most=60.0),
             srv=m.Srv(name="_http._tcp.api.internal", servers=("10.0.0.53:5353",), at_least=2.0, at_most=120.0),
