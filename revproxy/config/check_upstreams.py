@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from revproxy.config.check_endpoints import check_client_endpoint
-from revproxy.config.errors import Key, show
+from revproxy.config.endpoints import host_and_port, name_server
+from revproxy.config.errors import Key, Wrong, show
+from revproxy.config.hosts import host_name
 from revproxy.config.structure import Found
-from revproxy.config.upstreams import Backend, BackendTls, Hashing, HealthCheck, Retry, Upstream
+from revproxy.config.upstreams import Backend, BackendTls, Dns, Hashing, HealthCheck, Retry, Srv, Upstream
 from revproxy.upstream.retry import IDEMPOTENT
 
 #: Where backends come from, beside the list of those written.
@@ -34,8 +36,10 @@ def check_upstreams(upstreams: Mapping[str, Upstream], base: str) -> Iterator[Fo
             yield from _tls((*key, "tls"), upstream.tls, base)
         if upstream.file and not Path(base, upstream.file).is_file():
             yield Found((*key, "file"), f"no file {show(upstream.file)}", found=show(upstream.file))
-        if upstream.dns is not None and upstream.dns.name and (why := check_client_endpoint(upstream.dns.name)):
-            yield Found((*key, "dns"), why, found=show(upstream.dns.name))
+        if upstream.dns is not None:
+            yield from _asked((*key, "dns"), upstream.dns)
+        if upstream.srv is not None:
+            yield from _asked((*key, "srv"), upstream.srv)
 
 
 def check_backends(key: Key, backends: tuple[Backend, ...], more: bool = False) -> Iterator[Found]:
@@ -56,6 +60,23 @@ def check_backends(key: Key, backends: tuple[Backend, ...], more: bool = False) 
             text = f"{show(backend.endpoint)} is there twice, here and as number {seen[backend.endpoint]}; use weight"
             yield Found((*key, index), text, found=show(backend.endpoint))
         seen.setdefault(backend.endpoint, index)
+
+
+def _asked(key: Key, source: Dns | Srv) -> Iterator[Found]:
+    if source.name:
+        try:
+            host = host_and_port(source.name)[0] if isinstance(source, Dns) else source.name
+            host_name(f"[{host}]" if ":" in host else host)
+        except (ValueError, Wrong) as error:
+            yield Found((*key, "name"), str(error), found=show(source.name))
+    for index, server in enumerate(source.servers):
+        try:
+            name_server(server)
+        except ValueError as error:
+            found: Key = (*key, "servers", *([index] if len(source.servers) > 1 else []))
+            yield Found(found, str(error), found=show(server))
+    if source.at_least > source.at_most:
+        yield Found((*key, "at_least"), "is longer than at_most; an answer is used for a time between the two")
 
 
 def _health(key: Key, health: HealthCheck) -> Iterator[Found]:
