@@ -238,7 +238,15 @@ def test_a_reactor_that_ends_ends_the_question() -> None:
     talk = Talk(FIRST)
     for reader in talk.reactor.getReaders():
         reader.connectionLost(Failure(ConnectionDone()))
-    assert talk.fails() == "stopping"
+    assert talk.fails() == "the socket to 10.0.0.1 was closed"
+
+
+def test_an_error_that_comes_as_the_loss_of_the_socket_is_known() -> None:
+    talk = Talk(FIRST)
+    talk.port.received.append(ConnectionRefusedError(111, "Connection refused"))
+    for reader in talk.reactor.getReaders():
+        reader.connectionLost(Failure(ConnectionDone()))
+    assert talk.fails() == "10.0.0.1 refused: nobody listens there"
 
 
 def test_no_servers_are_an_error() -> None:
