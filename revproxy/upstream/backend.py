@@ -106,7 +106,10 @@ def make_backend(
         tls = evolve(tls, name=host)
     endpoint = backend_endpoint(written.endpoint, tls, reactor, base)
     own = endpoint.authority
-    authority = own if host is None else host.encode("ascii") + own[own.rfind(b":") :]
+    authority = own
+    if host is not None:
+        _, _, port = own.rpartition(b":")
+        authority = host.encode("ascii") + (b":" + port if port.isdigit() and port != own else b"")
     pool = Pool(endpoint, reactor, config.pool, config.timeouts, config.proxy_protocol)
     names = Names(
         internal=frozenset({authority.lower(), own.lower()}),
