@@ -239,11 +239,12 @@ class Load:
         return max((asked.took for asked in self.asked), default=0.0)
 
     def __str__(self) -> str:
-        counts = Counter(str(asked.status) if asked.status else asked.problem for asked in self.asked)
-        shares = Counter(asked.backend for asked in self.asked if asked.good)
-        seconds = max((asked.ended for asked in self.asked), default=self.began) - self.began
+        so_far = list(self.asked)
+        counts = Counter(str(asked.status) if asked.status else asked.problem for asked in so_far)
+        shares = Counter(asked.backend for asked in so_far if asked.good)
+        seconds = max((asked.ended for asked in so_far), default=self.began) - self.began
         return (
-            f"{len(self.asked)} {self.method.decode()} in {seconds:.1f} s: {_listed(counts)}; "
+            f"{len(so_far)} {self.method.decode()} in {seconds:.1f} s: {_listed(counts)}; "
             f"good by {_listed(shares)}; slowest {self.slowest():.3f} s"
         )
 

@@ -7,6 +7,7 @@ Rules of this module:
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import socket
@@ -30,20 +31,35 @@ class Origin:
         self.name = name
         self.port = steady_port()
         self.path = stage.folder / f"{name}.ledger"
-        self._stage, self._lives = stage, 0
-        self.running: Running
+        self._stage, self._lives, self._stopped = stage, 0, False
+        self.running: Running | None = None
+        stage.keep(self)
 
-    def start(self, mode: str = "ok") -> Origin:
+    def start(self) -> Origin:
+        """Begin a life; :meth:`listening` waits for it."""
         self._lives += 1
+        self._stopped = False
         # without site-packages it starts in half of the time
-        words = [sys.executable, "-E", "-s", "-S", backend_process.__file__, self.name, self.port, self.path, mode]
+        words = [sys.executable, "-E", "-s", "-S", backend_process.__file__, self.name, self.port, self.path]
         self.running = self._stage.run([str(word) for word in words], f"{self.name}{self._lives}")
-        self._stage.keep(self)
         return self
 
     def listening(self) -> Origin:
+        """Wait until it listens."""
+        assert self.running is not None
         self._control = int(self.running.says(r"control (\d+)")[1])
         return self
+
+    def refresh(self) -> None:
+        """Have it run and be well, with an empty ledger; :meth:`listening` waits for it."""
+        if self._stopped:
+            self.dies()
+        if self.running is None or self.running.process.poll() is not None:
+            self.path.unlink(missing_ok=True)
+            self.start()
+        else:
+            self.becomes("ok")
+            os.truncate(self.path, 0)
 
     def becomes(self, mode: str) -> float:
         """Change its mode; return when that was done."""
@@ -54,11 +70,14 @@ class Origin:
 
     def stops(self) -> float:
         """Have the system stop it: its connections stay, and connections to it are made. Return when that was done."""
+        assert self.running is not None
         self.running.signal(signal.SIGSTOP)
+        self._stopped = True
         return time.monotonic()
 
     def dies(self) -> tuple[float, float]:
         """Kill it; return when that was asked for, and a time when it was surely gone with all its connections."""
+        assert self.running is not None
         before = time.monotonic()
         self.running.process.kill()
         self.running.ends()
@@ -81,7 +100,7 @@ class Origin:
 
     def finish(self) -> None:
         """End it, even when it is stopped."""
-        if self.running.process.poll() is None:
+        if self.running is not None and self.running.process.poll() is None:
             self.dies()
 
 

@@ -10,7 +10,7 @@ import itertools
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,22 +20,32 @@ from tests.integration.harness import Proxy, Stage, until
 from tests.integration.load import Asked, Load, per_second
 from tests.integration.origin import Origin
 from tests.integration.other_proxies import STARTS
-from tests.peers import find_peer
 
 CLIENTS = 64
 #: Failures in a row that eject a backend: the default of ``passive.failures``.
 FAILURES = 5
-#: Most requests that one of three backends has at once while all are well: a third of the clients', rounded up.
-A_THIRD = -(-CLIENTS // 3)
+#: Retries that may be made beyond the share of the budget: one for each request in flight at the beginning, those of
+#: ten seconds at ten a second that were saved up, and ten for each second of the test.
+ALLOWED, ALLOWED_PER_SECOND = CLIENTS + 100, 10
 THOUSANDS = 2000
 #: How many times longer a soak takes.
 soaked = pytest.mark.parametrize("times", [1, pytest.param(8, marks=pytest.mark.slow)], ids=["short", "soak"])
 
 
+@pytest.fixture(scope="module")
+def company(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Origin]]:
+    """Return three backends for all tests."""
+    stage = Stage(tmp_path_factory.mktemp("origins"))
+    yield [Origin(stage, name) for name in "abc"]
+    stage.close()
+
+
 @pytest.fixture
-def origins(stage: Stage) -> list[Origin]:
-    """Return three backends that are well."""
-    return [origin.listening() for origin in [Origin(stage, name).start() for name in "abc"]]
+def origins(company: list[Origin]) -> list[Origin]:
+    """Return three backends that are well, whatever became of them in the test before."""
+    for origin in company:
+        origin.refresh()
+    return [origin.listening() for origin in company]
 
 
 def log_path(stage: Stage) -> Path:
@@ -62,7 +72,7 @@ def proxy_of(stage: Stage, origins: Iterable[Origin], upstream: str = "", route:
     )
 
 
-def load_on(stage: Stage, port: int, method: str = "GET", *, warm: float = 0.6, **options: object) -> Load:
+def load_on(stage: Stage, port: int, method: str = "GET", *, warm: float = 0.5, **options: object) -> Load:
     """Start clients, and return when they have run for ``warm`` seconds."""
     load: Load = stage.keep(Load(port, method, clients=CLIENTS, **options))  # type: ignore[arg-type]
     time.sleep(warm)
@@ -134,7 +144,10 @@ def kill(origin: Origin, load: Load, how: str) -> tuple[float, float, int]:
     sent = CLIENTS
     if how == "stopped":
         origin.stops()
-        until(lambda: origin.unread() >= CLIENTS - 5, "it has all requests", 3)  # a few it may have read
+        count = 0
+        while count != len(load.asked) or not origin.unread():  # until nobody gets an answer any more
+            count = len(load.asked)
+            time.sleep(0.2)
         sent = origin.unread() + len({e.target for e in origin.entries()} - {a.target.decode() for a in load.asked})
     return *origin.dies(), sent
 
@@ -148,7 +161,7 @@ def test_get_while_one_is_killed(stage: Stage, origins: list[Origin], how: str, 
     proxy = proxy_of(stage, origins)
     load = load_on(stage, proxy.port)
     _, gone, _ = kill(origins[1], load, how)
-    time.sleep(1.0 * times)
+    time.sleep(0.8 * times)
     load.stop()
     after = [asked for asked in load.asked if asked.began > gone]
     print(f"killed {how}: {load}; {len(after)} after the kill, slowest {max(a.took for a in after):.3f} s")
@@ -166,7 +179,7 @@ def test_post_while_one_is_killed(stage: Stage, origins: list[Origin], how: str,
         proxy = proxy_of(stage, origins, 'passive = { eject = "500ms", eject_most = "500ms" }')
         load = load_on(stage, proxy.port, "POST", name=f"post{at}")
         asked_for, gone, sent = kill(origins[1], load, how)
-        time.sleep(1.0)
+        time.sleep(0.8)
         load.stop()
         executed = executed_once(load, origins)
         bad = load.bad()
@@ -188,7 +201,9 @@ def test_post_while_one_is_killed(stage: Stage, origins: list[Origin], how: str,
         assert {line["backend"] for line in lines.values()} <= {f"tcp:127.0.0.1:{origins[1].port}"}
         proxy.finish()
         log_path(stage).unlink()
-        origins[1].start().listening()
+        for origin in origins:
+            origin.refresh()
+        origins[1].listening()
 
 
 # -- 2. one never answers
@@ -200,7 +215,7 @@ def test_one_never_answers(stage: Stage, origins: list[Origin], how: str, times:
     proxy = proxy_of(stage, origins, route='retry = { per_try = "500ms" }')
     load = load_on(stage, proxy.port)
     began = origins[1].becomes("silent") if how == "silent" else origins[1].stops()
-    time.sleep(1.5 if times == 1 else 9)
+    time.sleep(1.3 if times == 1 else 9)
     load.stop()
     delayed = sorted(load.slower_than(0.4), key=lambda asked: asked.ended)
     print(f"{how}: {load}; delayed, by second: {per_second((asked.began for asked in delayed), began)}")
@@ -229,7 +244,7 @@ def bursts(entries: list[Entry], gap: float) -> list[list[Entry]]:
 
 @soaked
 def test_one_answers_500_to_everything(stage: Stage, origins: list[Origin], times: int) -> None:
-    """At most 5 in a row and those that are on their way by then; after each ejection, twice as long, once more."""
+    """Clients see 5 in a row and those on their way by then; after each ejection, twice as long, a few tries."""
     proxy = proxy_of(stage, origins, 'passive = { eject = "500ms", eject_most = "4s" }')
     load = load_on(stage, proxy.port)
     origins[1].becomes("errors 500")
@@ -247,7 +262,7 @@ def test_one_answers_500_to_everything(stage: Stage, origins: list[Origin], time
     assert len(failed) == len(load.bad()) == len(met)
     assert len(groups[0]) <= FAILURES + CLIENTS
     assert all(group[-1].time - group[0].time < 0.2 for group in groups)
-    assert all(len(group) <= FAILURES + A_THIRD for group in groups[1:])
+    assert all(len(group) <= FAILURES for group in groups[1:])  # a try, not a share
     # 0.5, 1, 2, 4, 4, …
     due = [min(0.5 * 2**number, 4.0) for number in range(len(gaps))]
     assert len(gaps) >= 2
@@ -309,19 +324,28 @@ def test_one_comes_back_and_nothing_checks(stage: Stage, origins: list[Origin], 
 def test_all_close_kept_connections(stage: Stage, origins: list[Origin], method: str, times: int) -> None:
     for origin in origins:
         origin.becomes("closes")
-    for name, start in STARTS.items():
-        if not (command := find_peer(name)):
-            continue
-        port = start(stage, command, [origin.port for origin in origins])
-        load = load_on(stage, port, method, name=name)
-        load.reaches(THOUSANDS * times)
-        print(f"closes: {name}: {load}")
     proxy = proxy_of(stage, origins)
     load = load_on(stage, proxy.port, method, name="revproxy")
     load.reaches(THOUSANDS * times)
     print(f"closes: revproxy: {load}")
     runs_well(load, proxy)
     assert load.bad() == []
+    if method == "POST":
+        executed_once(load, origins)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("name", STARTS)
+def test_what_others_make_of_it(
+    stage: Stage, origins: list[Origin], peer: Callable[[str], str], name: str, method: str
+) -> None:
+    """The figures beside those of the test above. They are printed; only the account itself has to be right."""
+    for origin in origins:
+        origin.becomes("closes")
+    load = load_on(stage, STARTS[name](stage, peer(name), [origin.port for origin in origins]), method, name=name)
+    load.reaches(THOUSANDS)
+    print(f"closes: {name}: {load}")
     if method == "POST":
         executed_once(load, origins)
 
@@ -351,8 +375,8 @@ def test_retries_do_not_multiply(stage: Stage, origins: list[Origin], times: int
         origin.becomes("errors 503")
     retry = 'retry = { on = ["connect", "reset", "timeout", 503], budget = "20%" }'
     proxy = proxy_of(stage, origins, 'passive = "off"', retry)
-    load = load_on(stage, proxy.port, warm=1.5 * times)
-    load.stop()
+    load = load_on(stage, proxy.port, warm=1.0 * times)
+    load.reaches(THOUSANDS * times)
     seconds = time.monotonic() - load.began
     tries = sum(len(origin.entries()) for origin in origins)
     connections = sum(len(origin.entries(CONNECTED)) for origin in origins)
@@ -360,8 +384,7 @@ def test_retries_do_not_multiply(stage: Stage, origins: list[Origin], times: int
     print(f"503: {load}; {tries} tries, {tries / count:.3f} for each; {connections} connections")
     runs_well(load, proxy)
     assert {asked.status for asked in load.asked} == {503}
-    # ten a second may always be made
-    assert count < tries <= 1.2 * count + 10 * (seconds + 1)
+    assert count < tries <= 1.2 * count + ALLOWED + ALLOWED_PER_SECOND * seconds
     assert connections <= 3 * CLIENTS
 
 
@@ -372,7 +395,7 @@ def test_retries_do_not_multiply(stage: Stage, origins: list[Origin], times: int
 def test_one_dies_again_and_again(stage: Stage, origins: list[Origin], times: int) -> None:
     proxy = proxy_of(stage, origins, 'passive = { eject = "100ms", eject_most = "200ms" }')
     load = load_on(stage, proxy.port)
-    lives = 4 * times
+    lives = 3 * times
     for _ in range(lives):
         origins[1].dies()
         origins[1].start().listening()
@@ -390,11 +413,11 @@ def test_one_dies_again_and_again(stage: Stage, origins: list[Origin], times: in
 
 
 @soaked
-@pytest.mark.parametrize("balance", ["two-choices", "least-requests"])
+@pytest.mark.parametrize("balance", ["two-choices", pytest.param("least-requests", marks=pytest.mark.slow)])
 def test_a_slow_one_gets_little(stage: Stage, origins: list[Origin], balance: str, times: int) -> None:
     origins[1].becomes("slow 0.25")
     proxy = proxy_of(stage, origins, f'balance = "{balance}"')
-    load = load_on(stage, proxy.port, warm=1.5 * times)
+    load = load_on(stage, proxy.port, warm=1.2 * times)
     load.stop()
     shares = Counter(asked.backend for asked in load.asked)
     print(f"{balance}: {load}")
