@@ -87,7 +87,8 @@ class Origin:
         """Return how many of its connections have bytes that it did not read yet (Linux)."""
         with open("/proc/net/tcp", encoding="ascii") as file:
             rows = [line.split() for line in file]
-        return sum(row[1].endswith(f":{self.port:04X}") and int(row[4].partition(":")[2], 16) > 0 for row in rows[1:])
+        mine = [row for row in rows if row[1].endswith(f":{self.port:04X}") and row[3] != "0A"]  # but who listens
+        return sum(int(row[4].partition(":")[2], 16) > 0 for row in mine)
 
     def entries(self, *whats: str, mode: str = "", since: float = 0.0) -> list[Entry]:
         """Return what its ledger has: requests, or what is asked for; those of one mode only."""
