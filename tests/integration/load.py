@@ -79,6 +79,7 @@ class _Client(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # of a stream it is
         self.buffer = b""
+        self.load.connections += 1
         self.ask()
 
     def ask(self) -> None:
@@ -166,6 +167,7 @@ class Load:
     :param port: of the proxy. :param name: the first part of all targets; no two loads of a test share one.
     :param pause: seconds between a response and the next request of its client, give or take a half.
     :ivar asked: every request that ended. :ivar surplus: bytes came that nobody had asked for.
+    :ivar connections: how many were made.
     """
 
     def __init__(
@@ -175,6 +177,7 @@ class Load:
         self.name = name.encode()
         self.asked: list[Asked] = []
         self.surplus = 0
+        self.connections = 0
         self.stopping = False
         self.chance = random.Random(clients)
         self.began = time.monotonic()

@@ -58,7 +58,7 @@ def proxy_of(stage: Stage, origins: Iterable[Origin], upstream: str = "", route:
     return stage.configured(
         f"""
         [[listen]]
-        endpoint = "LISTEN"
+        endpoint = "LISTEN:backlog=1024"
         [access_log]
         format = "json"
         path = "{log_path(stage)}"
@@ -72,9 +72,10 @@ def proxy_of(stage: Stage, origins: Iterable[Origin], upstream: str = "", route:
     )
 
 
-def load_on(stage: Stage, port: int, method: str = "GET", *, warm: float = 0.5, **options: object) -> Load:
-    """Start clients, and return when they have run for ``warm`` seconds."""
+def load_on(stage: Stage, port: int, method: str = "GET", *, warm: float = 0.4, **options: object) -> Load:
+    """Start clients, and return when all of them have run for ``warm`` seconds."""
     load: Load = stage.keep(Load(port, method, clients=CLIENTS, **options))  # type: ignore[arg-type]
+    until(lambda: load.connections >= CLIENTS, "all clients are connected")
     time.sleep(warm)
     return load
 
