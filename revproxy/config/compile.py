@@ -11,6 +11,7 @@ from revproxy.config import model
 from revproxy.config.conditions import conditions
 from revproxy.config.errors import ConfigError, Problem
 from revproxy.config.lines import locate
+from revproxy.config.load import load_members
 from revproxy.handlers.forward import Forward
 from revproxy.handlers.respond import Redirect, Respond
 from revproxy.handlers.split import Split
@@ -37,7 +38,11 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
     for name, written in config.upstreams.items():
         if name not in upstreams:
             try:
+                if written.file is not None:
+                    load_members(str(Path(config.base, written.file)), others=True)
                 upstreams[name] = Upstream(name, written, reactor, base=config.base)
+            except ConfigError as e:
+                problems += e.errors
             except ValueError as e:
                 line = locate(config.source, ("upstreams", name)) if config.source else None
                 problems.append(Problem(key=f"upstreams.{name}", text=str(e), line=line, source=config.source))

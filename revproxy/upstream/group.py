@@ -12,7 +12,7 @@ Rules of this module:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from revproxy.upstream.backend import DRAINED, DRAINING, GONE, SERVING, TRIAL, B
 from revproxy.upstream.balance import balancer
 from revproxy.upstream.budget import Budget
 from revproxy.upstream.check import Check
+from revproxy.upstream.discovery import Source, sources as find_sources
 from revproxy.upstream.health import Monitor
 from revproxy.upstream.retry import SAFE
 from revproxy.upstream.sticky import Stickiness
@@ -35,7 +36,6 @@ from revproxy.upstream.watch import Watch
 if TYPE_CHECKING:
     from revproxy.exchange import Exchange
     from revproxy.upstream.agent import UpstreamAgent
-    from revproxy.upstream.discovery import Source
 
 _log = Logger()
 
@@ -92,13 +92,13 @@ class Upstream:
         self._trials: tuple[Backend, ...] = ()
         self._gone: dict[str, tuple[Backend, float]] = {}
         self._drains: dict[Backend, tuple[Deferred[None], Any]] = {}
-        self._sources = list(sources)
+        self._sources = [*find_sources(written, reactor, base), *sources]
         self._started = False
         self._agent: UpstreamAgent | None = None
         self.pending = bool(self._sources) and not written.backends
         self._capped = written.max_requests is not None or written.max_connections is not None
         self._panics = False
-        self._found: dict[Source, tuple[str | None, tuple[model.Backend, ...]]] = {}
+        self._found: dict[Source, tuple[Mapping[str, str], tuple[model.Backend, ...]]] = {}
         self.special = self.watching = True
         self._join(first=True)
 
@@ -107,9 +107,9 @@ class Upstream:
     def _join(self, first: bool = False) -> None:
         """Bring the backends in line with what was written and what the sources found."""
         wanted: dict[str, tuple[model.Backend, str | None]] = {}
-        for host, found in [(None, self.written.backends), *self._found.values()]:
+        for hosts, found in [({}, self.written.backends), *self._found.values()]:
             for written in found:
-                wanted.setdefault(written.endpoint, (written, host))
+                wanted.setdefault(written.endpoint, (written, hosts.get(written.endpoint)))
         now = self.reactor.seconds()
         weights = False
         current = {backend.name: backend for backend in self.backends}
@@ -157,7 +157,8 @@ class Upstream:
         if health is None:
             return
         host = backend.names.host or backend.authority
-        check = Check(health, backend.pool.for_nobody(), self.reactor, host)
+        endpoint: Any = backend.pool.for_nobody()
+        check = Check(health, endpoint, self.reactor, host)
         changed = partial(self.watch.checked, backend)
         backend.monitor = Monitor(check, health, self.reactor, self._chance, changed)
         backend.checked = health.initial == "up"
@@ -189,7 +190,7 @@ class Upstream:
         self._gone[backend.name] = (backend, now)
 
     def _discovered(self, source: Source, found: tuple[model.Backend, ...]) -> None:
-        self._found[source] = (getattr(source, "host", None), found)
+        self._found[source] = (getattr(source, "hosts", {}), found)
         self.pending = False
         self._join()
         self.room.pump()
@@ -382,7 +383,7 @@ class Upstream:
             if backend.monitor is not None:
                 backend.monitor.start()
         for source in self._sources:
-            source.start(lambda found, source=source: self._discovered(source, found))
+            source.start(partial(self._discovered, source))
         self.refresh()
 
     def close(self) -> None:
