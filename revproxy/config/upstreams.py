@@ -175,8 +175,8 @@ class BackendTls:
 class Dns:
     """Backends from A and AAAA records: ``name`` is ``host:port``.
 
-    ``servers`` are addresses, with ``:port`` where it is not 53; without any, the system's. An answer is asked for anew when
-    its TTL has passed, but no earlier than ``at_least`` seconds and no later than ``at_most``.
+    ``servers`` are addresses, with ``:port`` where it is not 53; without any, the system's. An answer is asked
+    for anew when its TTL has passed, but no earlier than ``at_least`` seconds and no later than ``at_most``.
     """
 
     name: Name
