@@ -21,7 +21,7 @@ from twisted.internet.interfaces import (
 from twisted.internet.testing import MemoryReactorClock
 from twisted.plugin import getPlugins
 
-from revproxy.config.endpoints import client_endpoint, split_endpoint
+from revproxy.config.endpoints import split_endpoint, stream_endpoint
 from revproxy.config.errors import either, nearest, show
 
 _CLIENT = ("tcp", "ssl", "unix")
@@ -49,7 +49,7 @@ _SERVER_FORMS = {
 def check_client_endpoint(text: str) -> str | None:
     """Why a backend's address (or endpoint string) can't be used, or ``None``."""
     try:
-        endpoint = client_endpoint(text)
+        endpoint, _ = stream_endpoint(text)
     except ValueError as error:
         return str(error)
     kind, args, options = split_endpoint(endpoint)
@@ -68,7 +68,7 @@ def check_client_endpoint(text: str) -> str | None:
         if not host or not port:
             return f"{show(text)} lacks a host or a port; write {show(_CLIENT_FORMS[kind])}"
         if kind == "tls" and ":" in host:
-            return f"{show(text)} can't be used: TLS to a backend takes a host name or an IPv4 address, not IPv6"
+            return f'{show(text)} can\'t be used: a "tls:" endpoint takes no IPv6 address; write "https://[…]:PORT"'
         if (why := _bad_port(text, port, 1)) is not None:
             return why
     return _ask(clientFromString, text, endpoint, _CLIENT_FORMS.get(kind))

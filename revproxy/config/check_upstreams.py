@@ -5,11 +5,20 @@ The rules are those of :mod:`revproxy.config.check`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from revproxy.config.check_endpoints import check_client_endpoint
-from revproxy.config.endpoints import host_and_port, name_server
+from revproxy.config.endpoints import (
+    TLS_TYPES,
+    backend_authority,
+    endpoint_address,
+    host_and_port,
+    name_server,
+    split_endpoint,
+    stream_endpoint,
+)
 from revproxy.config.errors import Key, Wrong, show
 from revproxy.config.hosts import host_name
 from revproxy.config.structure import Found
@@ -34,6 +43,10 @@ def check_upstreams(upstreams: Mapping[str, Upstream], base: str) -> Iterator[Fo
             yield from _health((*key, "health"), upstream.health)
         if upstream.tls is not None:
             yield from _tls((*key, "tls"), upstream.tls, base)
+        for index, backend in enumerate(upstream.backends):
+            written = backend.endpoint
+            if written and check_client_endpoint(written) is None and (why := _contradiction(written, upstream)):
+                yield Found((*key, "backends", index), why, found=show(written))
         if upstream.file and not Path(base, upstream.file).is_file():
             yield Found((*key, "file"), f"no file {show(upstream.file)}", found=show(upstream.file))
         if upstream.dns is not None:
@@ -85,10 +98,34 @@ def _health(key: Key, health: HealthCheck) -> Iterator[Found]:
         for name in ("path", "method", "host", "headers", "status", "body"):
             if getattr(health, name) != getattr(default, name):
                 yield Found((*key, name), f'has no meaning with type = {show(health.type)}; it is for "http"')
+    if health.body is not None:
+        try:
+            re.compile(health.body.encode("utf-8"))
+        except re.error as e:
+            yield Found((*key, "body"), f"{show(health.body)} can't be looked for in bytes: {e}")
     if health.timeout > health.interval:
         yield Found((*key, "timeout"), "is longer than the interval; checks of a backend don't overlap")
     if health.method in ("HEAD", "CONNECT") and health.body is not None:
         yield Found((*key, "body"), f"the answer to {health.method} has no body; leave one of them out")
+
+
+def _contradiction(written: str, upstream: Upstream) -> str | None:
+    """What an address says about TLS that the tables beside it don't, or ``None``."""
+    endpoint = stream_endpoint(written)[0]
+    found = endpoint_address(endpoint)
+    tls = upstream.tls
+    if split_endpoint(endpoint)[0] in TLS_TYPES:
+        instead = show("https://…" if found is None else f"https://{backend_authority(written)}")
+        if tls is not None:
+            return f'{show(written)} brings its own TLS, which a "tls" table can\'t change; write {instead}'
+        if upstream.proxy_protocol is not None:
+            return f"{show(written)} brings its own TLS, and proxy_protocol comes before TLS begins; write {instead}"
+    elif tls is not None:
+        if written.lower().startswith("http://"):
+            return f'{show(written)} is without TLS, and there is a "tls" table; write {show("https" + written[4:])}'
+        if found is None and tls.name is None and not tls.insecure:
+            return f'{show(written)} has no host that its certificate could be for; write name = "…" in "tls"'
+    return None
 
 
 def _tls(key: Key, tls: BackendTls, base: str) -> Iterator[Found]:

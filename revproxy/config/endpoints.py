@@ -17,12 +17,13 @@ from revproxy.config.errors import show
 
 #: Endpoint types whose second part may be a number; anything else before one is a host.
 BUILT_IN = ("tcp", "ssl", "tls", "unix")
+#: Endpoint types that speak TLS themselves.
+TLS_TYPES = ("ssl", "tls")
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _AUTHORITY = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:@/?#\\=]+))(?::([0-9]+))?")
 _TOKEN = re.compile(r"((?:\\.|[^\\:=])*)(?:(=)((?:\\.|[^\\:])*))?(:|$)", re.DOTALL)
 _HEX = re.compile(r"[0-9A-Fa-f]{1,4}")
-_DEFAULT_PORTS = {"tcp": 80, "ssl": 443, "tls": 443}
 
 
 def client_endpoint(text: str) -> str:
@@ -33,14 +34,26 @@ def client_endpoint(text: str) -> str:
 
     :raises ValueError: when it is none of these; the text says what would be right.
     """
+    endpoint, tls = stream_endpoint(text)
+    return f"tls:{endpoint.removeprefix('tcp:')}" if tls else endpoint
+
+
+def stream_endpoint(text: str) -> tuple[str, bool]:
+    """The endpoint string for an address of a backend, and whether the address asks for TLS on top of it.
+
+    ``https://host[:port]`` does; an endpoint string of a type that speaks TLS itself (:data:`TLS_TYPES`) does not.
+
+    :raises ValueError: as :func:`client_endpoint` does.
+    """
     if not text or text != text.strip() or not text.isprintable():
         raise ValueError(f'{show(text)} is not an address; write an endpoint such as "tcp:127.0.0.1:9000"')
     url = _URL.fullmatch(text)
     if url is not None and url[1].lower() != "unix":
-        return _from_url(text, url[1].lower(), url[2])
+        scheme = url[1].lower()
+        return _from_url(text, scheme, url[2]), scheme == "https"
     if text.startswith("["):
         host, port = _authority(text, text)
-        return f"tcp:{_quote(host)}:{_port(text, port)}"
+        return f"tcp:{_quote(host)}:{_port(text, port)}", False
     first, colon, rest = text.partition(":")
     if not colon:
         raise ValueError(f'{show(text)} has no port; write "tcp:{text}:80" or "{text}:80"')
@@ -48,25 +61,38 @@ def client_endpoint(text: str) -> str:
         raise ValueError(f'{show(text)} is not an address; an IPv6 address is written "[::1]:9000"')
     if rest.isascii() and rest.isdigit() and first.lower() not in BUILT_IN:
         host, port = _authority(text, text)
-        return f"tcp:{_quote(host)}:{_port(text, port)}"
-    return text
+        return f"tcp:{_quote(host)}:{_port(text, port)}", False
+    return text, False
 
 
-def backend_authority(text: str) -> str:
+def backend_authority(text: str, tls: bool = False) -> str:
     """What ``host = "backend"`` sends as Host: ``host:port``, without the default port.
 
     ``"localhost"`` where the endpoint has no host (a Unix socket, most plugins).
 
+    :param tls: a ``tls`` table stands beside the address.
     :raises ValueError: as :func:`client_endpoint` does.
     """
-    kind, args, options = split_endpoint(client_endpoint(text))
+    endpoint, asked = stream_endpoint(text)
+    found = endpoint_address(endpoint)
+    if found is None:
+        return "localhost"
+    host, port = found
+    if ":" in host:
+        host = f"[{host}]"
+    kind = split_endpoint(endpoint)[0]
+    default = 443 if tls or asked or kind in TLS_TYPES else 80 if kind == "tcp" else None
+    return host if port == default else f"{host}:{port}"
+
+
+def endpoint_address(endpoint: str) -> tuple[str, int] | None:
+    """The host that an endpoint string connects to, and the port; ``None`` where it has none."""
+    kind, args, options = split_endpoint(endpoint)
     host = options.get("host") or (args[0] if args else "")
     port = options.get("port") or (args[-1] if len(args) > 1 or ("host" in options and args) else "")
     if kind == "unix" or not host or not (port.isascii() and port.isdigit()):
-        return "localhost"
-    if ":" in host:
-        host = f"[{host}]"
-    return host if int(port) == _DEFAULT_PORTS.get(kind) else f"{host}:{int(port)}"
+        return None
+    return host, int(port)
 
 
 def host_and_port(text: str) -> tuple[str, int]:
@@ -118,9 +144,7 @@ def _from_url(text: str, scheme: str, rest: str) -> str:
             f"rewrite.add_prefix"
         )
     host, port = _authority(text, rest[:end])
-    if scheme == "http":
-        return f"tcp:{_quote(host)}:{_port(text, port or '80')}"
-    return f"tls:{_quote(host)}:{_port(text, port or '443')}"
+    return f"tcp:{_quote(host)}:{_port(text, port or ('80' if scheme == 'http' else '443'))}"
 
 
 def _authority(text: str, authority: str) -> tuple[str, str | None]:

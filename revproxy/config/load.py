@@ -139,8 +139,9 @@ def _follows(item: Found, reported: Sequence[Found]) -> bool:
         other.key == ("upstreams",) or other.suggestion == "upstreams" for other in reported
     ):
         return True
-    first = item.key[0]
-    return len(item.key) == 1 and any(other.unknown_key and other.suggestion == first for other in reported)
+    return any(
+        other.unknown_key and other.suggestion == item.key[-1] and other.key[:-1] == item.key[:-1] for other in reported
+    )
 
 
 def _problem(item: Found, source: str, line: int | None) -> Problem:

@@ -86,8 +86,8 @@ def test_endpoint_strings_are_split_as_twisted_does() -> None:
             '"tls:h:1:certificate=/no/file" can\'t be used: no such file or directory: "/no/file"',
         ),
         (
-            "https://[::1]",
-            '"https://[::1]" can\'t be used: TLS to a backend takes a host name or an IPv4 address, not IPv6',
+            r"tls:\:\:1:443",
+            r'''"tls:\\:\\:1:443" can't be used: a "tls:" endpoint takes no IPv6 address; write "https://[…]:PORT"''',
         ),
         (
             "tcp:[::1]:80",
@@ -101,7 +101,7 @@ def test_wrong_backends(text: str, why: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["tcp:h:1", "h:1", "[::1]:1", "unix:/x", "tls:h:443", "https://h", "tcp:h:1:timeout=3"]
+    "text", ["tcp:h:1", "h:1", "[::1]:1", "unix:/x", "tls:h:443", "https://h", "https://[::1]", "tcp:h:1:timeout=3"]
 )
 def test_right_backends(text: str) -> None:
     assert check_client_endpoint(text) is None
