@@ -189,6 +189,17 @@ def test_one_family_that_fails_keeps_its_addresses(scene: Scene) -> None:
     assert scene.log == []
 
 
+def test_a_family_that_is_gone_is_not_kept(scene: Scene) -> None:
+    scene.says("10.0.0.1", six=("fd00::1",))
+    scene.start()
+    scene.zone.says[AAAA] = NoSuchName("NXDOMAIN")
+    scene.clock.advance(30)
+    scene.zone.says[AAAA] = NoAnswer("SERVFAIL")
+    scene.clock.advance(30)
+    assert len(scene.told) == 2
+    assert scene.endpoints() == ["tcp:10.0.0.1:9000"]
+
+
 @pytest.mark.parametrize("error", [NoAnswer("SERVFAIL"), NoSuchName("NXDOMAIN")])
 def test_one_family_is_enough(scene: Scene, error: Exception) -> None:
     scene.zone.says[A] = error

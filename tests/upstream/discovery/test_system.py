@@ -27,6 +27,7 @@ def test_what_a_cluster_writes() -> None:
         ("# nameserver 10.0.0.1\n; nameserver 10.0.0.2\n", System(LOCAL)),
         ("nameserver\nnameserver x\nnameserver fe80::1%eth0", System((("fe80::1%eth0", 53),))),
         ("".join(f"nameserver 10.0.0.{n}\n" for n in range(5)), System(tuple((f"10.0.0.{n}", 53) for n in range(3)))),
+        ("search a b c d e f g", System(LOCAL, ("a", "b", "c", "d", "e", "f"))),
         ("domain a b\n", System(LOCAL, ("a",))),
         ("search a\ndomain b\n", System(LOCAL, ("b",))),
         ("search . é\n", System(LOCAL)),
