@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from revproxy.config import model
 from revproxy.upstream.balance import Chance, Hash, LeastRequests, RoundRobin, TwoChoices, balancer
@@ -52,6 +52,7 @@ def test_one_and_none(kind):
 
 
 @each
+@settings(max_examples=40)
 @given(data=st.data())
 def test_a_pick_is_one_that_is_left_whenever_one_is(kind, data):
     balancer = make(kind, data.draw(st.integers(0, 99)))

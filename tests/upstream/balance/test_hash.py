@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from revproxy.upstream.balance import Hash
-from revproxy.upstream.balance.hash import MOST, POINTS, points_of
+from revproxy.upstream.balance.hash import MOST, MOST_TOGETHER, POINTS, points_of
 from tests.upstream.balance.kit import Asked, One
 
 KEYS = [b"192.0.2.%d:%d" % (number % 256, number) for number in range(10_000)]
@@ -167,6 +167,17 @@ def test_points_of_large_weights_are_bounded():
     found = Counter(owners(balancer, backends))
     assert len(balancer._owners) <= MOST * 2
     assert found["a"] > found["b"] * 1.5
+
+
+def test_points_of_large_groups_are_bounded():
+    balancer = ring()
+    for weight in (1, 100):
+        backends = servers(600, weight)
+        before = owners(balancer, backends, KEYS[:300])
+        assert len(balancer._rings[id(backends)][1]) <= MOST_TOGETHER
+        after = owners(balancer, backends[:-300], KEYS[:300])  # not so large any more, and no other keys move
+        gone = {backend.name for backend in backends[-300:]}
+        assert all(old in gone for old, new in zip(before, after, strict=True) if old != new)
 
 
 def test_a_weight_of_one_has_its_points():
