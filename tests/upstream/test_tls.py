@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import time
+import weakref
 from functools import lru_cache
 from typing import Any
 
@@ -91,6 +93,7 @@ def test_connect_fires_when_the_handshake_is_complete(version):
     peer.say(b"yes")
     peer.say(b" and more")
     assert protocol.received == b"yes and more"
+    assert protocol.transport.wrappedProtocol is protocol
     protocol.transport.loseConnection()
     backends.settle()
     assert peer.gone
@@ -249,6 +252,25 @@ def test_closed_within_the_handshake(how):
     backends.settle()
     assert why(outcome[0]) == "no TLS handshake: it closed the connection"
     assert not backends.reactor.getDelayedCalls()
+
+
+def test_nothing_is_left_in_cycles():
+    backends = Backends(server_context(issued("a.test")))
+    reached = Reached(backends)
+    gone: list[Any] = []
+    gc.disable()
+    try:
+        for answers in (True, False):
+            (protocol,) = backends.connect(reached)
+            gone.append(weakref.ref(protocol.transport.getHandle()))
+            if answers:
+                backends.peers[-1].say(b"yes")
+            protocol.transport.loseConnection()
+            backends.settle()
+            del protocol
+        assert [ref() for ref in gone] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_refused():
