@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from revproxy.exchange import Exchange
     from revproxy.http.message import Answer, Headers
     from revproxy.service import ReverseProxyService
-    from revproxy.upstream.backend import Upstream
+    from revproxy.upstream.group import Upstream
 
 _HOMES = {
     "Answer": "revproxy.http.message",
@@ -33,7 +33,7 @@ _HOMES = {
     "ReverseProxyResource": "revproxy.downstream.resource",
     "ReverseProxyService": "revproxy.service",
     "ReverseProxySite": "revproxy.downstream.site",
-    "Upstream": "revproxy.upstream.backend",
+    "Upstream": "revproxy.upstream.group",
     "VirtualHosts": "revproxy.downstream.tree",
     "load_file": "revproxy.config.load",
     "load_text": "revproxy.config.load",

@@ -218,7 +218,7 @@ def record_of(exchange: Exchange) -> Record:
         exchange.first_byte_time,
         exchange.engine.seconds() - exchange.started,
         "" if fault is None else fault.word,
-        max(0, exchange.tries - 1),
+        max(0, exchange.tries + exchange.repeats - 1),
         headers.get(b"referer") or b"",
         headers.get(b"user-agent") or b"",
         exchange.detail,

@@ -57,6 +57,8 @@ class Exchange:
     :ivar route: the route taken. :ivar state: a state of the table above.
     :ivar held: body bytes that nobody took yet. :ivar replay: what was sent of the body, kept for
         another try; ``None`` when it can't be repeated.
+    :ivar tries: tries that count, the first one included. :ivar repeats: those that don't (see
+        :mod:`revproxy.upstream.retry`). :ivar tried: backends that failed it.
     :ivar fault: how it failed. :ivar detail: about that, for the log.
     :ivar sent: body bytes for the client. :ivar received: body bytes from the client.
     :ivar started: reactor seconds of the head's arrival; ``connect_time`` and ``first_byte_time``
@@ -67,8 +69,8 @@ class Exchange:
     __slots__ = (
         "_context", "_prefix_limit", "_prefix_waiter", "_request_id", "backend", "client", "connect_time",
         "delivering", "detail", "early_body", "early_end", "engine", "fault", "first_byte_time", "held", "held_size",
-        "on_finished", "received", "replay", "request", "response", "route", "sent", "sink", "started",
-        "state", "tries", "trailers", "waiting",
+        "on_finished", "received", "repeats", "replay", "request", "response", "route", "sent", "sink", "started",
+        "state", "trailers", "tried", "tries", "waiting",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, client: Any, request: Request) -> None:
@@ -85,6 +87,8 @@ class Exchange:
         self.trailers: Sequence[Any] = ()
         self.backend: Any = None
         self.tries = 0
+        self.repeats = 0
+        self.tried: tuple[Any, ...] = ()
         self.fault: Fault | None = None
         self.detail = ""
         self.delivering = False
@@ -352,8 +356,11 @@ class Exchange:
 
     # -- failure
 
-    def fail(self, fault: Fault, detail: str = "") -> None:
-        """End it here: an error page when nothing was answered yet, else the connection is cut."""
+    def fail(self, fault: Fault, detail: str = "", retry_after: int = 1) -> None:
+        """End it here: an error page when nothing was answered yet, else the connection is cut.
+
+        :param retry_after: seconds, for a 503.
+        """
         if self.state == DONE:
             return
         self.fault = fault
@@ -362,7 +369,7 @@ class Exchange:
             kind, body = error_page(fault.status, b", ".join(self.request.headers.get_all(b"accept")), self.request_id)
             headers = Headers.of([(b"Content-Type", kind), (b"Cache-Control", b"no-store")])
             if fault.status == 503:
-                headers.add(b"Retry-After", b"1")
+                headers.add(b"Retry-After", b"%d" % retry_after)
             elif fault.status == 405:
                 headers.add(b"Allow", b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH")
             self.answer(Answer(fault.status, headers, body))
@@ -399,3 +406,8 @@ class Exchange:
         if engine.log is not None or self.fault is not None:
             engine.finished(self)
         self.sink = self.held = self.replay = None
+        backend = self.backend
+        if backend is not None:
+            backend.active -= 1
+            if backend.freed is not None:
+                backend.freed(backend)

@@ -165,6 +165,11 @@ class ReverseProxyService(MultiService):
             except OSError as e:
                 self._give_up(f"access_log.path: can't write {self.config.access_log.path!r}: {e.strerror or e}", e)
         self._listen()
+        for upstream in self.engine.table.upstreams.values():
+            try:
+                upstream.start()
+            except ConfigError as e:  # a members file that changed since it was checked
+                self._give_up(str(e), e)
         if self.owns_process:
             self._own_process()
 

@@ -18,6 +18,7 @@ from difflib import get_close_matches
 from typing import Protocol
 
 from revproxy.http.message import Request
+from revproxy.http.parameters import cookie
 
 
 class _Named(Protocol):
@@ -206,11 +207,6 @@ def _cookie(name: bytes) -> Value:
     """The first cookie of this name (RFC 6265 5.4: the more specific path comes first)."""
 
     def value(subject: Subject) -> bytes:
-        for line in subject.request.headers.get_all(b"cookie"):
-            for pair in line.split(b";"):
-                key, equals, content = pair.partition(b"=")
-                if equals and key.strip(b" \t") == name:
-                    return content.strip(b" \t")
-        return b""
+        return cookie(subject.request.headers, name) or b""
 
     return value

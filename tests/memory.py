@@ -14,9 +14,7 @@ from twisted.web.server import Site
 
 from revproxy.config import model
 from revproxy.http.mapping import Names
-from revproxy.upstream.backend import Backend, Upstream
-from revproxy.upstream.balance import RoundRobin
-from revproxy.upstream.pool import Pool
+from revproxy.upstream.group import Upstream
 
 CLIENT = IPv4Address("TCP", "192.0.2.7", 54321)
 HERE = IPv4Address("TCP", "192.0.2.1", 8080)
@@ -98,18 +96,16 @@ class FakeBackend:
 
 def make_upstream(clock: Clock, *backends: FakeBackend, **settings: Any) -> Upstream:
     """A live upstream over fake backends."""
-    timeouts = model.UpstreamTimeouts()
-    made = [
-        Backend(
-            name=f"fake-{n}",
-            upstream_name="fake",
-            authority=b"backend:9000",
-            pool=Pool(endpoint, clock, model.Pool(**settings), timeouts),
-            names=Names(internal=frozenset({b"backend:9000"})),
-        )
-        for n, endpoint in enumerate(backends)
-    ]
-    return Upstream("fake", made, RoundRobin(), timeouts)
+    addresses = tuple(model.Backend(endpoint=f"tcp:fake-{n}:9000") for n in range(len(backends)))
+    written = model.Upstream(backends=addresses, pool=model.Pool(**settings))
+    upstream = Upstream("fake", written, clock)
+    for n, (backend, endpoint) in enumerate(zip(upstream.backends, backends, strict=True)):
+        backend.name = f"fake-{n}"
+        backend.authority = b"backend:9000"
+        backend.names = Names(internal=frozenset({b"backend:9000"}))
+        fake: Any = endpoint
+        backend.pool.endpoint = fake
+    return upstream
 
 
 class Client:

@@ -14,6 +14,7 @@ PEERS = {
     "curl": ("curl",),
     "openssl": ("openssl",),
     "node": ("node", "nodejs"),
+    "dnsmasq": ("dnsmasq",),
 }
 
 #: Set to 1, an absent peer fails the tests that want it, instead of skipping them.

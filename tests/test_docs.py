@@ -145,6 +145,8 @@ def completed(text: str, base: Path) -> dict[str, Any]:
     for route in routes:
         if "upstream" in route:
             upstreams.setdefault(route["upstream"], {"backends": ["tcp:127.0.0.1:9000"]})
+        for name in route.get("split", {}).get("upstreams", ()):
+            upstreams.setdefault(name, {"backends": ["tcp:127.0.0.1:9000"]})
         if "files" in route:
             (base / route["files"]).mkdir()
     return tables

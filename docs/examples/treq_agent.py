@@ -6,13 +6,13 @@ import treq
 from treq.client import HTTPClient
 from twisted.internet import task
 
-from revproxy.config.model import Backend, Upstream
-from revproxy.upstream import backend
+from revproxy import Upstream
+from revproxy.config import model
 
 
 async def main(reactor, *addresses):
-    written = Upstream(backends=tuple(Backend(endpoint=address) for address in addresses or ("tcp:127.0.0.1:9000",)))
-    upstream = backend.Upstream.of("app", written, reactor)
+    backends = tuple(model.Backend(endpoint=address) for address in addresses or ("tcp:127.0.0.1:9000",))
+    upstream = Upstream("app", model.Upstream(backends=backends), reactor)
 
     client = HTTPClient(upstream.agent)
     # the name in the URL is what backends see as Host; where requests go, the upstream says

@@ -5,14 +5,24 @@ The rules are those of :mod:`revproxy.config.check`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from revproxy.config.check_endpoints import check_client_endpoint
-from revproxy.config.endpoints import TLS_TYPES, backend_authority, host_and_port, split_endpoint, stream_endpoint
-from revproxy.config.errors import Key, show
+from revproxy.config.endpoints import (
+    TLS_TYPES,
+    backend_authority,
+    endpoint_address,
+    host_and_port,
+    name_server,
+    split_endpoint,
+    stream_endpoint,
+)
+from revproxy.config.errors import Key, Wrong, show
+from revproxy.config.hosts import host_name
 from revproxy.config.structure import Found
-from revproxy.config.upstreams import Backend, BackendTls, Hashing, HealthCheck, Retry, Upstream
+from revproxy.config.upstreams import Backend, BackendTls, Dns, Hashing, HealthCheck, Retry, Srv, Upstream
 from revproxy.upstream.retry import IDEMPOTENT
 
 #: Where backends come from, beside the list of those written.
@@ -39,8 +49,10 @@ def check_upstreams(upstreams: Mapping[str, Upstream], base: str) -> Iterator[Fo
                 yield Found((*key, "backends", index), why, found=show(written))
         if upstream.file and not Path(base, upstream.file).is_file():
             yield Found((*key, "file"), f"no file {show(upstream.file)}", found=show(upstream.file))
-        if upstream.dns is not None and upstream.dns.name and (why := check_client_endpoint(upstream.dns.name)):
-            yield Found((*key, "dns"), why, found=show(upstream.dns.name))
+        if upstream.dns is not None:
+            yield from _asked((*key, "dns"), upstream.dns)
+        if upstream.srv is not None:
+            yield from _asked((*key, "srv"), upstream.srv)
 
 
 def check_backends(key: Key, backends: tuple[Backend, ...], more: bool = False) -> Iterator[Found]:
@@ -63,12 +75,34 @@ def check_backends(key: Key, backends: tuple[Backend, ...], more: bool = False) 
         seen.setdefault(backend.endpoint, index)
 
 
+def _asked(key: Key, source: Dns | Srv) -> Iterator[Found]:
+    if source.name:
+        try:
+            host = host_and_port(source.name)[0] if isinstance(source, Dns) else source.name
+            host_name(f"[{host}]" if ":" in host else host)
+        except (ValueError, Wrong) as error:
+            yield Found((*key, "name"), str(error), found=show(source.name))
+    for index, server in enumerate(source.servers):
+        try:
+            name_server(server)
+        except ValueError as error:
+            found: Key = (*key, "servers", *([index] if len(source.servers) > 1 else []))
+            yield Found(found, str(error), found=show(server))
+    if source.at_least > source.at_most:
+        yield Found((*key, "at_least"), "is longer than at_most; an answer is used for a time between the two")
+
+
 def _health(key: Key, health: HealthCheck) -> Iterator[Found]:
     if health.type != "http":
         default = HealthCheck()
         for name in ("path", "method", "host", "headers", "status", "body"):
             if getattr(health, name) != getattr(default, name):
                 yield Found((*key, name), f'has no meaning with type = {show(health.type)}; it is for "http"')
+    if health.body is not None:
+        try:
+            re.compile(health.body.encode("utf-8"))
+        except re.error as e:
+            yield Found((*key, "body"), f"{show(health.body)} can't be looked for in bytes: {e}")
     if health.timeout > health.interval:
         yield Found((*key, "timeout"), "is longer than the interval; checks of a backend don't overlap")
     if health.method in ("HEAD", "CONNECT") and health.body is not None:
@@ -78,7 +112,7 @@ def _health(key: Key, health: HealthCheck) -> Iterator[Found]:
 def _contradiction(written: str, upstream: Upstream) -> str | None:
     """What an address says about TLS that the tables beside it don't, or ``None``."""
     endpoint = stream_endpoint(written)[0]
-    found = host_and_port(endpoint)
+    found = endpoint_address(endpoint)
     tls = upstream.tls
     if split_endpoint(endpoint)[0] in TLS_TYPES:
         instead = show("https://…" if found is None else f"https://{backend_authority(written)}")

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from revproxy.config import model
 from revproxy.config.conditions import conditions
 from revproxy.config.errors import ConfigError, Problem
 from revproxy.config.lines import locate
+from revproxy.config.load import load_members
 from revproxy.handlers.forward import Forward
 from revproxy.handlers.respond import Redirect, Respond
+from revproxy.handlers.split import Split
 from revproxy.http.forwarding import hidden_names
 from revproxy.http.rewrite import prefix_mapping
+from revproxy.keys import key_reader
 from revproxy.middleware.buffer import buffering
 from revproxy.middleware.headers import request_changes, response_changes
 from revproxy.middleware.policy import load_object, policy
 from revproxy.middleware.rewrite import rewriting
 from revproxy.routing import Entry, Route, RouteTable
-from revproxy.upstream.backend import Upstream
+from revproxy.upstream.group import Upstream
+from revproxy.upstream.retry import Policy
 
 
 def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstream] | None = None) -> RouteTable:
@@ -28,14 +33,24 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
     :param live: upstreams that live already, by name; they are used instead of new ones.
     :raises ConfigError: when something that was named can't be found or used.
     """
+    problems: list[Problem] = []
     upstreams = dict(live or {})
     for name, written in config.upstreams.items():
         if name not in upstreams:
-            upstreams[name] = Upstream.of(name, written, reactor)
+            try:
+                if written.file is not None:
+                    load_members(str(Path(config.base, written.file)), others=True)
+                upstreams[name] = Upstream(name, written, reactor, base=config.base)
+            except ConfigError as e:
+                problems += e.errors
+            except ValueError as e:
+                line = locate(config.source, ("upstreams", name)) if config.source else None
+                problems.append(Problem(key=f"upstreams.{name}", text=str(e), line=line, source=config.source))
+    if problems:
+        raise ConfigError(problems)
     # a backend's Via names what is behind; ours is added by a hook where it is asked for
     hide = hidden_names((*config.server.hide, "via"))
-    forwards = {name: Forward(upstream, hide, config.server.forwarded) for name, upstream in upstreams.items()}
-    problems: list[Problem] = []
+    forwards = _Forwards(upstreams, hide, config.server.forwarded)
     entries = []
     for index, route in enumerate(config.routes):
         try:
@@ -49,9 +64,23 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
     return RouteTable.build(entries, upstreams)
 
 
-def _entry(
-    config: model.Config, written: model.Route, index: int, forwards: Mapping[str, Forward], reactor: Any
-) -> Entry:
+class _Forwards:
+    """The handlers of upstreams: one for each way to retry that routes ask for, made when it is asked for."""
+
+    def __init__(self, upstreams: Mapping[str, Upstream], hide: frozenset[bytes], forwarded: bool) -> None:
+        self.upstreams = upstreams
+        self._hide = hide
+        self._forwarded = forwarded
+        self._made: dict[tuple[str, model.Retry | None], Forward] = {}
+
+    def get(self, name: str, retry: model.Retry | None) -> Forward:
+        key = (name, retry)
+        if key not in self._made:
+            self._made[key] = Forward(self.upstreams[name], self._hide, self._forwarded, Policy(retry))
+        return self._made[key]
+
+
+def _entry(config: model.Config, written: model.Route, index: int, forwards: _Forwards, reactor: Any) -> Entry:
     server = config.server
     client_request: list[Any] = []
     backend_request: list[Any] = []
@@ -76,6 +105,11 @@ def _entry(
             backend_request.append(request_changes(written.headers.request))
         if written.headers.response != model.HeaderChanges():
             client_response.append(response_changes(written.headers.response))
+    client_response += [
+        upstream.sticky.renew
+        for name in (written.upstream, *(written.split.upstreams if written.split is not None else ()))
+        if name is not None and (upstream := forwards.upstreams[name]).sticky is not None
+    ]
     if server.via_response and server.via is not None:
         via = model.HeaderChanges(add={"Via": f"1.1 {server.via}"})
         client_response.append(response_changes(via))
@@ -103,9 +137,13 @@ def _entry(
     )
 
 
-def _handler(config: model.Config, written: model.Route, forwards: Mapping[str, Forward]) -> Any:
+def _handler(config: model.Config, written: model.Route, forwards: _Forwards) -> Any:
     if written.upstream is not None:
-        return forwards[written.upstream]
+        return forwards.get(written.upstream, written.retry)
+    if written.split is not None:
+        by = written.split.by
+        handlers = {name: forwards.get(name, written.retry) for name in written.split.upstreams}
+        return Split(written.split, handlers, None if by is None else key_reader(by, config.base), Random())
     if written.respond is not None:
         return Respond(written.respond)
     if written.redirect is not None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address
-from urllib.parse import unquote_to_bytes
 
 from revproxy.config.hosts import networks
 from revproxy.config.model import Match
 from revproxy.http.message import Request
+from revproxy.http.parameters import cookies, query_parameters
 from revproxy.routing import Condition
 
 
@@ -47,7 +47,7 @@ def conditions(match: Match) -> tuple[Condition, ...]:
     if match.content_type:
         found.append((_content_type(match.content_type), f"content type {', '.join(match.content_type)}"))
     found += [_field(name, values) for name, values in match.header.items()]
-    found += _parameters("query", match.query, _query)
+    found += _parameters("query", match.query, lambda request: query_parameters(request.query))
     found += _parameters("cookie", match.cookie, _cookies)
     return tuple(found)
 
@@ -91,14 +91,5 @@ def _parameters(
     return found
 
 
-def _query(request: Request) -> Iterable[tuple[bytes, bytes]]:
-    for part in (request.query or b"").split(b"&"):
-        key, _, value = part.partition(b"=")
-        yield unquote_to_bytes(key.replace(b"+", b" ")), unquote_to_bytes(value.replace(b"+", b" "))
-
-
 def _cookies(request: Request) -> Iterable[tuple[bytes, bytes]]:
-    for line in request.headers.get_all(b"cookie"):
-        for part in line.split(b";"):
-            key, _, value = part.strip(b" \t").partition(b"=")
-            yield key, value.strip(b'"')
+    return ((name, value.strip(b'"')) for name, value in cookies(request.headers))

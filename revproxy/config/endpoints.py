@@ -11,7 +11,7 @@ Rules of this module:
 from __future__ import annotations
 
 import re
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_address
 
 from revproxy.config.errors import show
 
@@ -74,7 +74,7 @@ def backend_authority(text: str, tls: bool = False) -> str:
     :raises ValueError: as :func:`client_endpoint` does.
     """
     endpoint, asked = stream_endpoint(text)
-    found = host_and_port(endpoint)
+    found = endpoint_address(endpoint)
     if found is None:
         return "localhost"
     host, port = found
@@ -85,7 +85,7 @@ def backend_authority(text: str, tls: bool = False) -> str:
     return host if port == default else f"{host}:{port}"
 
 
-def host_and_port(endpoint: str) -> tuple[str, int] | None:
+def endpoint_address(endpoint: str) -> tuple[str, int] | None:
     """The host that an endpoint string connects to, and the port; ``None`` where it has none."""
     kind, args, options = split_endpoint(endpoint)
     host = options.get("host") or (args[0] if args else "")
@@ -93,6 +93,28 @@ def host_and_port(endpoint: str) -> tuple[str, int] | None:
     if kind == "unix" or not host or not (port.isascii() and port.isdigit()):
         return None
     return host, int(port)
+
+
+def host_and_port(text: str) -> tuple[str, int]:
+    """The host and the port of ``host:port`` or ``[::1]:port``; an IPv6 address without its brackets.
+
+    :raises ValueError: when it is neither; the text says what would be right.
+    """
+    host, port = _authority(text, text)
+    return host, _port(text, port)
+
+
+def name_server(text: str) -> tuple[str, int]:
+    """The address and the port of a name server: ``10.0.0.53``, ``10.0.0.53:5353``, ``::1`` or ``[::1]:5353``.
+
+    :raises ValueError: when it is none of these; a name is none, for nobody could resolve it.
+    """
+    host, port = (text, None) if text.count(":") > 1 and not text.startswith("[") else _authority(text, text)
+    try:
+        ip_address(host)
+    except ValueError:
+        raise ValueError(f'{show(text)} is not the address of a name server; write one such as "10.0.0.53"') from None
+    return host, _port(text, port or "53")
 
 
 def split_endpoint(text: str) -> tuple[str, list[str], dict[str, str]]:

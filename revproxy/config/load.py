@@ -16,16 +16,27 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from attrs import frozen
 
 from revproxy.config.check import ENDS, check
+from revproxy.config.check_upstreams import check_backends
 from revproxy.config.errors import ConfigError, Problem, key_text
 from revproxy.config.lines import Lines
-from revproxy.config.model import Config
+from revproxy.config.model import Backend, Config
 from revproxy.config.structure import Found, Structurer
 
 _POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 #: The largest file that is read, in bytes: a configuration is text that someone wrote.
 MAX_FILE = 16 * 1024 * 1024
+#: What is wrong with a file of no backends: one that is half written looks like that.
+EMPTY = 'no backends; write backends = ["tcp:127.0.0.1:9000"]'
+
+
+@frozen(kw_only=True)
+class Members:
+    """What the ``file`` of an upstream holds."""
+
+    backends: tuple[Backend, ...]
 
 
 def load_file(path: str | Path) -> Config:
@@ -34,6 +45,40 @@ def load_file(path: str | Path) -> Config:
     :raises ConfigError: when it can't be read, is not TOML, or anything in it is wrong.
     """
     path = Path(path)
+    return load_text(_read(path), source=str(path), base=str(path.parent))
+
+
+def load_text(text: str, *, source: str = "<string>", base: str = ".") -> Config:
+    """The configuration in a TOML text.
+
+    :param source: name that messages give the text.
+    :param base: folder that relative paths in it start from.
+    :raises ConfigError: when it is not TOML, or anything in it is wrong.
+    """
+    config, found = build(_document(text, source), base=base)
+    _refuse(found, text, source)
+    return attrs.evolve(config, source=source)
+
+
+def load_members(path: str | Path, *, others: bool = False) -> tuple[Backend, ...]:
+    """The backends in a TOML file that has ``backends`` as an upstream's table has them, and nothing else.
+
+    :param others: whether the upstream has other backends, too: then these may all be backups.
+    :raises ConfigError: when it can't be read, is not TOML, has no backends, or anything in it is wrong.
+    """
+    path = Path(path)
+    source = str(path)
+    text = _read(path)
+    structurer = Structurer()
+    members: Members = structurer.table(Members, _document(text, source), ())
+    reported = structurer.problems
+    key = ("backends",)
+    more = check_backends(key, members.backends, others) if members.backends else [Found(key, EMPTY)]
+    _refuse(reported + [item for item in more if not _follows(item, reported)], text, source)
+    return members.backends
+
+
+def _read(path: Path) -> str:
     source = str(path)
     try:
         with path.open("rb") as file:
@@ -47,29 +92,24 @@ def load_file(path: str | Path) -> Config:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        text = f"not UTF-8: byte 0x{data[error.start]:02X}; TOML files are written in UTF-8"
-        raise ConfigError([Problem(key="", text=text, line=line, source=source)]) from None
-    return load_text(text.removeprefix("\ufeff"), source=source, base=str(path.parent))
+        why = f"not UTF-8: byte 0x{data[error.start]:02X}; TOML files are written in UTF-8"
+        raise ConfigError([Problem(key="", text=why, line=line, source=source)]) from None
+    return text.removeprefix("\ufeff")
 
 
-def load_text(text: str, *, source: str = "<string>", base: str = ".") -> Config:
-    """The configuration in a TOML text.
-
-    :param source: name that messages give the text.
-    :param base: folder that relative paths in it start from.
-    :raises ConfigError: when it is not TOML, or anything in it is wrong.
-    """
+def _document(text: str, source: str) -> dict[str, Any]:
     try:
-        document = tomllib.loads(text)
+        return tomllib.loads(text)
     except ValueError as error:
         raise ConfigError([_syntax(text, str(error), source)]) from None
     except RecursionError:
         raise ConfigError([Problem(key="", text="not readable: nested too deeply", line=1, source=source)]) from None
-    config, found = build(document, base=base)
+
+
+def _refuse(found: Sequence[Found], text: str, source: str) -> None:
     if found:
         lines = Lines(text)
         raise ConfigError([_problem(item, source, lines.line(item.key)) for item in found])
-    return attrs.evolve(config, source=source)
 
 
 def build(document: dict[str, Any], *, base: str = ".") -> tuple[Config, list[Found]]:
@@ -99,8 +139,9 @@ def _follows(item: Found, reported: Sequence[Found]) -> bool:
         other.key == ("upstreams",) or other.suggestion == "upstreams" for other in reported
     ):
         return True
-    first = item.key[0]
-    return len(item.key) == 1 and any(other.unknown_key and other.suggestion == first for other in reported)
+    return any(
+        other.unknown_key and other.suggestion == item.key[-1] and other.key[:-1] == item.key[:-1] for other in reported
+    )
 
 
 def _problem(item: Found, source: str, line: int | None) -> Problem:

@@ -20,6 +20,7 @@ from attrs import frozen
 from revproxy.config import model
 from revproxy.config.errors import Key, Wrong, either, nearest, show, wrong
 from revproxy.config.values import parse
+from revproxy.config.words import Protocol
 
 #: What a table's place may hold instead: the field that a plain value stands for, and its type.
 SHORT: dict[type, tuple[str, type, str]] = {
@@ -141,7 +142,7 @@ class Structurer:
             name = key[-1]
             self._wrong(key, wrong(value, "is not a list of tables", f"write [[{name}]]"))
             return ()
-        if value == "off" and hint is model.Protocol:
+        if value == "off" and hint is Protocol:
             return ()
         return (self.value(hint, value, key),)
 

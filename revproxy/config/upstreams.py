@@ -11,18 +11,16 @@ from typing import Literal
 from attrs import Factory, frozen
 
 from revproxy.config.words import (
+    ChangedField,
     CookieName,
     Count,
     CountOrZero,
     Duration,
-    DurationOrZero,
-    FieldName,
     FieldValue,
     Host,
     KeyOf,
     Method,
     Name,
-    Path,
     Percent,
     Regex,
     RetryOn,
@@ -31,6 +29,7 @@ from revproxy.config.words import (
     SizeOrZero,
     Status,
     StatusRange,
+    Target,
     Tier,
     UpstreamHost,
 )
@@ -109,10 +108,10 @@ class HealthCheck:
     """
 
     type: Literal["http", "tcp", "tls"] = "http"
-    path: Path = "/"
+    path: Target = "/"
     method: Method = "GET"
     host: FieldValue | None = None
-    headers: Mapping[FieldName, FieldValue] = Factory(dict)
+    headers: Mapping[ChangedField, FieldValue] = Factory(dict)
     status: tuple[StatusRange, ...] = ("200-399",)
     body: Regex | None = None
     interval: Duration = 5.0
@@ -175,8 +174,8 @@ class BackendTls:
 class Dns:
     """Backends from A and AAAA records: ``name`` is ``host:port``.
 
-    ``servers`` are ``host`` or ``host:port``; without any, the system's. An answer is asked for anew when
-    its TTL has passed, but no earlier than ``at_least`` seconds and no later than ``at_most``.
+    ``servers`` are addresses, with ``:port`` where it is not 53; without any, the system's. An answer is
+    asked for anew when its TTL has passed, but no earlier than ``at_least`` seconds and no later than ``at_most``.
     """
 
     name: Name
@@ -233,16 +232,16 @@ class Retry:
 
     ``on`` has ``connect`` (no connection came), ``reset`` (it was closed before a response head),
     ``timeout`` (no head within ``per_try``, or the upstream's ``first_byte``) and statuses, as text. What was sent in
-    part is repeated for ``methods`` only. ``tries`` counts the first one too. Between tries at the same
-    backend, ``backoff`` seconds pass, doubled each time. Retries are at most ``budget`` of an upstream's requests.
-    ``body`` bytes of a request are kept to be sent again.
+    part is repeated for ``methods`` only. ``tries`` counts the first one too. A backend is asked again only
+    after ``backoff`` seconds, doubled each time, and never without. Retries are at most ``budget`` of
+    an upstream's requests. ``body`` bytes of a request are kept to be sent again.
     """
 
     on: tuple[RetryOn, ...] = ("connect", "reset", "timeout")
     methods: tuple[Method, ...] = ("GET", "HEAD", "OPTIONS")
     tries: Count = 3
     per_try: Duration | None = None
-    backoff: DurationOrZero = 0.05
+    backoff: Duration | None = None
     budget: Share | None = 0.2
     body: SizeOrZero = 64 * 1024
 

@@ -267,6 +267,16 @@ def _location(value: object) -> str:
     return text
 
 
+def _target(value: object) -> str:
+    hint = 'write a path that begins with "/", with a query if need be'
+    text = _string(value, "a target", hint)
+    if not text.startswith("/"):
+        raise wrong(text, "is not a target", hint, f"/{text}" if text and text[0].isalnum() else None)
+    if not all("!" <= character <= "~" for character in text) or "#" in text:
+        raise wrong(text, "is not a target", 'white space, "#" and what is not ASCII are written as % escapes')
+    return text
+
+
 def _path_template(value: object) -> str:
     text = _template(value)
     if not text.startswith(("/", "$")) or any(character.isspace() for character in text):
@@ -340,6 +350,7 @@ PARSERS: dict[str, Callable[[object], Any]] = {
     "size or zero": _bytes,
     "status": _integer(200, 599, "a status"),
     "status range": status_range,
+    "target": _target,
     "template": _template,
     "tier": tier,
     "text": _text,

@@ -28,7 +28,7 @@ from revproxy.fault import UPGRADE_UNSUPPORTED, ProtocolError
 from revproxy.handlers.forward import Forward
 from revproxy.http.forwarding import hidden_names
 from revproxy.routing import Entry, Route, RouteTable
-from revproxy.upstream.backend import Upstream
+from revproxy.upstream.group import Upstream
 
 Target = str | Sequence[str] | model.Upstream | Upstream | model.Config
 
@@ -155,7 +155,7 @@ def _routes(target: Target, server: model.Server, reactor: Any) -> tuple[RouteTa
             if not listed or not addresses:
                 raise ValueError(f"no backend address, no upstream and no configuration: {target!r}")
             target = model.Upstream(backends=tuple(model.Backend(endpoint=address) for address in addresses))
-        upstream = Upstream.of("resource", target, reactor)
+        upstream = Upstream("resource", target, reactor)
         owned.append(upstream)
     rate = server.minimum_rate
     route = Route(

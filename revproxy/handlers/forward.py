@@ -2,64 +2,106 @@
 
 from __future__ import annotations
 
+from random import random
 from typing import Any
 
-from attrs import evolve
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
+from revproxy.config.upstreams import Retry
 from revproxy.exchange import Exchange
-from revproxy.fault import BACKEND_NONE, BACKEND_TOTAL_TIMEOUT, HANDLER_FAILED, Fault
+from revproxy.fault import (
+    BACKEND_NONE,
+    BACKEND_RESET,
+    BACKEND_STATUS,
+    BACKEND_TOTAL_TIMEOUT,
+    BACKEND_UNSENT,
+    CIRCUIT_OPEN,
+    HANDLER_FAILED,
+    Fault,
+)
+from revproxy.handlers.rules import Rules
 from revproxy.hooks import run_hooks
-from revproxy.http.forwarding import request_head, request_section, response_fields
-from revproxy.http.message import EXPECT, HOP, MAPPED, UPGRADE, Field, Response
-from revproxy.stream import ASKING, DONE, TUNNEL
-from revproxy.upstream.backend import Backend, Upstream
+from revproxy.stream import ASKED, ASKING, DONE, TUNNEL
+from revproxy.upstream.backend import Backend
+from revproxy.upstream.group import Upstream
 from revproxy.upstream.http1 import BackendConnection
-from revproxy.upstream.retry import IDEMPOTENT, REPLAY, may_retry
+from revproxy.upstream.retry import IDEMPOTENT, Policy
 from revproxy.wire import NO_PEER
 
 _log = Logger()
 
-_VARYING = EXPECT | UPGRADE  # kinds whose serialised form depends on more than the fields
 
+class Forward(Rules):
+    """Forwards exchanges to an upstream; ``hide`` and ``forwarded`` are as in :class:`Rules`.
 
-class Forward:
-    """Forwards exchanges to an upstream.
-
-    :param upstream: the live upstream.
-    :param hide: lower-case names of response fields that clients never see.
-    :param forwarded: whether backends get Forwarded (RFC 7239) too.
+    :param retry: when a request is sent once more; the defaults when left out.
+    :ivar first_byte: seconds for a response head. :ivar per_try: the same where the request may be
+        sent again, or ``None``.
+    :ivar attentive: some statuses of responses are failed tries.
     """
 
-    __slots__ = ("_forwarded", "_hide", "_host", "_memo", "upstream")
+    __slots__ = ("attentive", "first_byte", "per_try", "retry")
 
-    def __init__(self, upstream: Upstream, hide: frozenset[bytes] = frozenset(), forwarded: bool = False) -> None:
-        self.upstream = upstream
-        self._hide = hide
-        self._host = upstream.host
-        self._forwarded = forwarded
-        self._memo = upstream.host != b""
+    def __init__(
+        self,
+        upstream: Upstream,
+        hide: frozenset[bytes] = frozenset(),
+        forwarded: bool = False,
+        retry: Policy | None = None,
+    ) -> None:
+        super().__init__(upstream, hide, forwarded)
+        self.retry = Policy(Retry()) if retry is None else retry
+        self.first_byte = upstream.timeouts.first_byte
+        self.per_try = self.retry.per_try
+        self.attentive = bool(self.retry.statuses)
 
     def start(self, exchange: Exchange) -> None:
         """4: a backend for the exchange, and a connection to it."""
         upstream = self.upstream
-        if upstream.timeouts.total is not None:
-            self._limit_total(exchange, upstream.timeouts.total)
-        backend = upstream.single or upstream.balancer.pick(upstream.backends, exchange)
+        if upstream.special:
+            self._start_specially(exchange)
+            return
+        backend = upstream.single or upstream.balancer.pick(upstream.ready, exchange)
         if backend is None:
             exchange.fail(BACKEND_NONE)
-            return
+        else:
+            self._begin(exchange, backend)
+
+    def _begin(self, exchange: Exchange, backend: Backend) -> None:
         exchange.backend = backend
+        backend.active += 1
+        backend.requests += 1
         route = exchange.route
         if route is not None and route.backend_request:
-            run_hooks(exchange, route.backend_request, 0, lambda: self._use(exchange, backend, (), False))
+            run_hooks(exchange, route.backend_request, 0, lambda: self._use(exchange, backend, False))
         else:
-            self._use(exchange, backend, (), False)
+            self._use(exchange, backend, False)
+
+    def _start_specially(self, exchange: Exchange) -> None:
+        upstream = self.upstream
+        if upstream.timeouts.total is not None:
+            self._limit_total(exchange, upstream.timeouts.total)
+        if upstream.watch.breaker is not None:
+            seconds = upstream.watch.admit()
+            if seconds:
+                exchange.fail(CIRCUIT_OPEN, retry_after=seconds)
+                return
+        backend = upstream.choose(exchange)
+        if backend is not None:
+            self._begin(exchange, backend)
+        elif upstream.has_room_later(()):
+            upstream.room.join(
+                exchange, lambda: upstream.choose(exchange), lambda backend: self._begin(exchange, backend)
+            )
+        else:
+            exchange.fail(BACKEND_NONE)
 
     def _limit_total(self, exchange: Exchange, seconds: float) -> None:
         def late() -> None:
             if exchange.state < TUNNEL:
+                if exchange.state == ASKED and exchange.backend is not None:
+                    self.upstream.watch.failed(exchange.backend, BACKEND_TOTAL_TIMEOUT.word)
                 exchange.fail(BACKEND_TOTAL_TIMEOUT, f"not done within {seconds:g} s")
 
         timer = exchange.engine.reactor.callLater(seconds, late)
@@ -70,31 +112,24 @@ class Forward:
 
         exchange.on_finished = finished
 
-    def _try(self, exchange: Exchange, tried: tuple[Backend, ...], fresh: bool) -> None:
-        upstream = self.upstream
-        backend = upstream.balancer.pick(upstream.backends, exchange, tried)
-        if backend is None:
-            exchange.fail(BACKEND_NONE)
-            return
-        exchange.backend = backend
-        self._use(exchange, backend, tried, fresh)
+    # -- 5: a connection to the backend
 
-    def _use(self, exchange: Exchange, backend: Backend, tried: tuple[Backend, ...], fresh: bool) -> None:
+    def _use(self, exchange: Exchange, backend: Backend, fresh: bool) -> None:
         exchange.tries += 1
         pool = backend.pool
         connection = None
         if not fresh and pool.idle:
             request = exchange.request
-            if request.method in IDEMPOTENT and request.length is not None and request.length <= REPLAY:
+            if request.method in IDEMPOTENT and request.length is not None and request.length <= self.retry.body:
                 connection = pool.take()
             else:
                 connection = pool.take_proven(exchange.engine.seconds())
         if connection is not None:
             connection.begin(exchange, self)
-            return
-        self._connect(exchange, backend, tried)
+        else:
+            self._connect(exchange, backend)
 
-    def _connect(self, exchange: Exchange, backend: Backend, tried: tuple[Backend, ...]) -> None:
+    def _connect(self, exchange: Exchange, backend: Backend) -> None:
         began = exchange.engine.seconds()
 
         def connected(connection: BackendConnection) -> None:
@@ -109,9 +144,9 @@ class Forward:
             exchange.waiting = None
             if exchange.state == DONE or failure.check(CancelledError):
                 return
-            self._again(exchange, failure.value.fault, failure.value.detail, (*tried, backend))
+            self.failed(exchange, failure.value.fault, failure.value.detail, reused=False, untouched=True)
 
-        waiting = backend.pool.connect()
+        waiting = backend.pool.connect(exchange)
         exchange.waiting = waiting
 
         def broke(failure: Any) -> None:
@@ -120,88 +155,123 @@ class Forward:
 
         waiting.addCallbacks(connected, failed).addErrback(broke)
 
+    # -- 7: what came of it
+
+    def patience(self, method: bytes) -> float:
+        """Seconds that a backend has for a response head."""
+        if self.per_try is not None and method in self.retry.methods:
+            return self.per_try
+        return self.first_byte
+
+    def may_repeat(self, method: bytes, reused: bool) -> bool:
+        """Whether a request's body is worth keeping, to be sent again."""
+        return method in self.retry.methods or (reused and method in IDEMPOTENT)
+
+    def came(self, exchange: Exchange, status: int, seconds: float, now: float) -> bool:
+        """A response head came: ``True`` when it is a failed try, and the request is to be sent :meth:`again`."""
+        upstream = self.upstream
+        if upstream.watching:
+            upstream.answered(exchange.backend, status, seconds, now)
+        if status not in self.retry.statuses or self._verdict(exchange, BACKEND_STATUS, False) != "paid":
+            return False
+        return self._is_anywhere_left(exchange) and self._pay(exchange)
+
+    def again(self, exchange: Exchange) -> None:
+        """The try whose response was not wanted is over: send the request to another backend."""
+        self._try(exchange, False)
+
     def failed(self, exchange: Exchange, fault: Fault, detail: str, *, reused: bool, untouched: bool) -> None:
-        """A try failed after the connection was there: once more, or an error for the client."""
+        """A try failed: once more, or an error for the client."""
         if exchange.state == DONE:
             return
-        replay = exchange.replay
-        exchange.replay = None
-        had_body = exchange.received > 0
-        if untouched and may_retry(
+        upstream = self.upstream
+        # a backend that closes a connection at rest is well
+        closed = reused and (fault is BACKEND_RESET or fault is BACKEND_UNSENT)
+        if upstream.watching and fault.blame == "backend" and not closed:
+            upstream.watch.failed(exchange.backend, f"{fault.word} ({detail})" if detail else fault.word)
+        verdict = self._verdict(exchange, fault, reused) if untouched else "no"
+        if verdict == "free":
+            exchange.repeats += 1
+            exchange.tries -= 1
+            self._try(exchange, True)
+        elif verdict == "no" or not self._is_anywhere_left(exchange):
+            exchange.fail(fault, detail)
+        elif self._pay(exchange):
+            self._try(exchange, False)
+        else:
+            exchange.fail(fault, f"{detail}; not tried again: the budget of retries is spent")
+
+    def _verdict(self, exchange: Exchange, fault: Fault, reused: bool) -> str:
+        return self.retry.verdict(
             fault,
             method=exchange.request.method,
             reused=reused,
-            replayable=not had_body or replay is not None or exchange.held is not None,
+            replayable=exchange.received == 0 or exchange.replay is not None or exchange.held is not None,
             tries=exchange.tries,
-            most=len(self.upstream.backends) + 1,
-            elsewhere=len(self.upstream.backends) > 1,
-        ):
-            if replay is not None and exchange.held is None:
-                exchange.held = [chunk for chunk in replay if chunk]
-                exchange.held_size = exchange.received
-            if exchange.state == ASKING and exchange.held_size:
-                exchange.client.resume_reading(NO_PEER)
-            # a backend that closes idle connections is well: once more, on a fresh one
-            self._try(exchange, () if reused else (exchange.backend,), True)
+        )
+
+    def _is_anywhere_left(self, exchange: Exchange) -> bool:
+        """Note that the backend was tried; whether there is another, or the same one after a pause."""
+        exchange.tried = (*exchange.tried, exchange.backend)
+        return self.retry.backoff is not None or self.upstream.has_others(exchange.tried)
+
+    def _pay(self, exchange: Exchange) -> bool:
+        upstream = self.upstream
+        return upstream.budget.spend(self.retry.budget, exchange.engine.seconds(), upstream.requests, upstream.live)
+
+    def _try(self, exchange: Exchange, fresh: bool) -> None:
+        replay, exchange.replay = exchange.replay, None
+        if replay is not None and exchange.held is None:
+            exchange.held = [chunk for chunk in replay if chunk]
+            exchange.held_size = exchange.received
+        if exchange.state == ASKING and exchange.held_size:
+            exchange.client.resume_reading(NO_PEER)
+        upstream = self.upstream
+        before = exchange.backend
+        before.active -= 1
+        exchange.backend = None
+        if before.freed is not None:
+            before.freed(before)
+        backend = upstream.choose(exchange, exchange.tried)
+        if backend is not None:
+            self._take(exchange, backend, fresh)
+            return
+        exchange.backend = before  # as far as anybody knows
+        before.active += 1
+        if upstream.has_room_later(exchange.tried):
+            upstream.room.join(
+                exchange,
+                lambda: upstream.choose(exchange, exchange.tried),
+                lambda backend: self._retake(exchange, backend, fresh),
+            )
+        elif self.retry.backoff is not None:
+            self._pause(exchange, self.retry.backoff)
         else:
-            exchange.fail(fault, detail)
+            exchange.fail(BACKEND_NONE)
 
-    def _again(self, exchange: Exchange, fault: Fault, detail: str, tried: tuple[Backend, ...]) -> None:
-        """No connection came: another backend, while there is one."""
-        backends = self.upstream.backends
-        if fault.retry == "unsent" and len(tried) < len(backends):
-            self._try(exchange, tried, False)
-        else:
-            exchange.fail(fault, detail)
+    def _take(self, exchange: Exchange, backend: Backend, fresh: bool) -> None:
+        exchange.backend = backend
+        backend.active += 1
+        backend.requests += 1
+        self._use(exchange, backend, fresh)
 
-    # -- the rules of forwarding
+    def _retake(self, exchange: Exchange, backend: Backend, fresh: bool) -> None:
+        exchange.backend.active -= 1
+        self._take(exchange, backend, fresh)
 
-    def request_head(self, exchange: Exchange) -> bytes:
-        """5: the head that the backend gets."""
-        request = exchange.request
-        if request.upgrade is not None and (request.length != 0 or not self._may_switch(exchange)):
-            request.upgrade = None  # with a body to come, there is no telling where the tunnel begins
-        block = request.block
-        if (
-            self._memo
-            and block is not None
-            and block.fields is request.headers.fields
-            and block.authority is request.authority
-            and block.length == request.length
-        ):
-            if block.sender is self:
-                section = block.sent
-            else:
-                section = request_section(request, self._host, self._forwarded)
-                if not request.kinds & _VARYING:
-                    block.sender = self
-                    block.sent = section
-        else:
-            host = self._host
-            section = request_section(request, exchange.backend.authority if host == b"" else host, self._forwarded)
-        return request_head(request, section, exchange.request_id)
+    def _pause(self, exchange: Exchange, seconds: float) -> None:
+        """Every backend was tried: all of them again, after a while."""
+        seconds *= 2.0 ** min(max(0, exchange.tries - len(self.upstream.backends)), 16) * (0.5 + random())
 
-    def clean_response(self, exchange: Exchange, response: Response) -> None:
-        """7: what of the backend's fields the client gets."""
-        names = exchange.backend.names if response.kinds & MAPPED else None
-        if names is not None and exchange.route is not None and exchange.route.mapping is not None:
-            inner, outer = exchange.route.mapping
-            names = evolve(names, inner=inner, outer=outer)
-        response.headers.fields = response_fields(response, self._hide, exchange.request, names)
+        def go() -> None:
+            exchange.waiting = None
+            exchange.tried = ()
+            self._try(exchange, False)
 
-    def clean_trailers(self, trailers: list[Field]) -> list[Field]:
-        """7: what of the backend's trailers the client gets."""
-        return [f for f in trailers if not f[3] & HOP and f[0] not in self._hide] if trailers else trailers
+        def forget(waiting: Deferred[Any]) -> None:
+            timer.cancel()
 
-    def switched(self, exchange: Exchange, response: Response) -> bool:
-        """Whether a 101 is an answer to what was asked."""
-        asked = exchange.request.upgrade
-        given = [item.lower() for item in response.headers.get_list(b"upgrade")]
-        if asked is None or not given or given[0].partition(b"/")[0] != asked.partition(b"/")[0]:
-            return False
-        response.headers.fields = response_fields(response, self._hide)
-        return True
-
-    def _may_switch(self, exchange: Exchange) -> bool:
-        asked = exchange.request.upgrade
-        return asked is not None and exchange.route is not None and asked.partition(b"/")[0] in exchange.route.upgrade
+        timer = exchange.engine.reactor.callLater(seconds, go)
+        waiting: Deferred[Any] = Deferred(forget)
+        waiting.addErrback(lambda failure: None)  # it was cancelled
+        exchange.waiting = waiting

@@ -45,7 +45,7 @@ from revproxy.http.message import (
 from revproxy.routing import Entry, Route, RouteTable
 from revproxy.stream import ASKING, DONE, EARLY
 from revproxy.upstream.agent_response import AgentResponse, ClientRequest
-from revproxy.upstream.backend import Upstream
+from revproxy.upstream.group import Upstream
 from revproxy.wire import PEER_FULL
 
 _TARGET = re.compile(rb"[\x21\x22\x24-\x7e]+")

@@ -1,28 +1,40 @@
-"""Upstreams and their backends as they live: the pool, the balancer, and what is known of each."""
+"""One backend as it lives: its address, its pool, its place in the balance and what is known of its health."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
-from attrs import define, field
-from twisted.internet.endpoints import clientFromString
+from attrs import define, evolve
 
 from revproxy.config import model
-from revproxy.config.endpoints import backend_authority, client_endpoint
 from revproxy.http.mapping import Names
-from revproxy.upstream.balance import RoundRobin
+from revproxy.upstream.endpoint import backend_endpoint
+from revproxy.upstream.passive import Outlier
 from revproxy.upstream.pool import Pool
 
-if TYPE_CHECKING:
-    from revproxy.upstream.agent import UpstreamAgent
+# What the traffic says of a backend.
+WELL, EJECTED, TRIAL = "well", "ejected", "on trial"
+# What the operator wants of it, or discovery.
+SERVING, DRAINING, DRAINED, GONE = "serving", "draining", "drained", "gone"
 
 
 @define(eq=False)
 class Backend:
-    """One backend: an address, its pool, and its place in the balance.
+    """One backend. Who may get requests is the group's decision (:mod:`revproxy.upstream.group`).
 
     :ivar name: the address as written, for logs.
     :ivar authority: ``host:port`` as a Host field says it.
+    :ivar full_weight: its share, as written or set. :ivar weight: the same, or less while it starts slowly.
+    :ivar tier: 0 serves, a higher one when those below it can't.
+    :ivar most: requests in flight, at most. :ivar most_connections: connections, at most.
+    :ivar active: requests in flight. :ivar requests: all that it was ever sent.
+    :ivar written: what was written of it, or found.
+    :ivar duty: ``SERVING``, ``DRAINING`` (no new clients), ``DRAINED`` or ``GONE`` (from what discovery found).
+    :ivar checked: whether its health checks pass. :ivar health: ``WELL``, ``EJECTED`` or ``TRIAL``: by the traffic.
+    :ivar trying: a request is out that is to show whether it is well again.
+    :ivar answered: what it was ejected for were answers of its own, not their absence.
+    :ivar freed: called with the backend when a request of it has ended, where somebody waits for that.
     """
 
     name: str
@@ -30,59 +42,78 @@ class Backend:
     authority: bytes
     pool: Pool
     names: Names
-    weight: int = 1
-    backup: bool = False
-    current: int = 0
-
-
-@define(eq=False)
-class Upstream:
-    """A group of backends that serve the same thing.
-
-    :ivar host: the Host field that backends get: ``None`` preserves the client's, ``b""`` is the
-        backend's own, anything else is fixed.
-    :ivar single: the only backend, when there is but one: no balancer is asked.
-    """
-
-    name: str
-    backends: list[Backend]
-    balancer: Any
-    timeouts: model.UpstreamTimeouts
-    host: bytes | None = None
-    single: Backend | None = field(init=False, default=None)
-    _agent: UpstreamAgent | None = field(init=False, default=None)
-
-    @classmethod
-    def of(cls, name: str, written: model.Upstream, reactor: Any) -> Upstream:
-        """A live upstream from what was written.
-
-        :raises ValueError: when an address is no endpoint.
-        """
-        host = {"preserve": None, "backend": b""}.get(written.host, written.host.encode("ascii"))
-        backends = []
-        for backend in written.backends:
-            endpoint = clientFromString(reactor, client_endpoint(backend.endpoint))
-            pool = Pool(endpoint, reactor, written.pool, written.timeouts)
-            authority = backend_authority(backend.endpoint).encode("ascii")
-            scheme = b"https" if client_endpoint(backend.endpoint).startswith(("tls:", "ssl:")) else b"http"
-            sent = authority if host == b"" else host
-            names = Names(internal=frozenset({authority.lower()}), host=sent, scheme=scheme)
-            backends.append(Backend(backend.endpoint, name, authority, pool, names, backend.weight, backend.backup))
-        upstream = cls(name, backends, RoundRobin(), written.timeouts, host)
-        if len(backends) == 1:
-            upstream.single = backends[0]
-        return upstream
+    written: model.Backend | None = None
+    full_weight: int = 1
+    tier: int = 0
+    most: int | None = None
+    most_connections: int | None = None
+    weight: float = 1
+    current: float = 0
+    ewma: float = 0
+    ewma_at: float = 0
+    active: int = 0
+    requests: int = 0
+    duty: str = SERVING
+    checked: bool = True
+    health: str = WELL
+    trying: bool = False
+    answered: bool = False
+    outlier: Outlier | None = None
+    monitor: Any = None
+    freed: Callable[[Backend], None] | None = None
 
     @property
-    def agent(self) -> UpstreamAgent:
-        """This upstream as an ``IAgent``: ``treq.client.HTTPClient(upstream.agent)``."""
-        if self._agent is None:
-            from revproxy.upstream.agent import UpstreamAgent  # twisted.web: only where it is used
+    def usable(self) -> bool:
+        """Whether it may get requests by all that is known."""
+        return self.duty is SERVING and self.checked and self.health is WELL
 
-            self._agent = UpstreamAgent(self, self.backends[0].pool.reactor)
-        return self._agent
+    @property
+    def full(self) -> bool:
+        """Whether it has as many requests or connections as it may have."""
+        if self.most is not None and self.active >= self.most:
+            return True
+        most = self.most_connections
+        return most is not None and (self.active >= most or (not self.pool.idle and self.pool.open >= most))
 
-    def close(self) -> None:
-        """Close idle connections; busy ones end with their exchange."""
-        for backend in self.backends:
-            backend.pool.close()
+    @property
+    def state(self) -> str:
+        """All that is known of it: up, down, ejected, on trial, draining, drained or gone."""
+        if self.duty is not SERVING:
+            return self.duty
+        if not self.checked:
+            return "down"
+        return "up" if self.health is WELL else self.health
+
+
+def make_backend(
+    written: model.Backend,
+    upstream: str,
+    config: model.Upstream,
+    sent: bytes | None,
+    host: str | None,
+    reactor: Any,
+    base: str,
+) -> Backend:
+    """A live backend from what was written of it.
+
+    :param sent: the Host that backends get, as in :class:`~revproxy.upstream.group.Upstream`.
+    :param host: the name under which it was found: that is what its certificate is for, and its own Host.
+    :param base: the folder that relative paths start from.
+    :raises ValueError: when its address or its TLS files can't be used.
+    """
+    tls = config.tls
+    if tls is not None and tls.name is None and host is not None and not tls.insecure:
+        tls = evolve(tls, name=host)
+    endpoint = backend_endpoint(written.endpoint, tls, reactor, base)
+    own = endpoint.authority
+    authority = own
+    if host is not None:
+        _, _, port = own.rpartition(b":")
+        authority = host.encode("ascii") + (b":" + port if port.isdigit() and port != own else b"")
+    pool = Pool(endpoint, reactor, config.pool, config.timeouts, config.proxy_protocol)
+    names = Names(
+        internal=frozenset({authority.lower(), own.lower()}),
+        host=authority if sent == b"" else sent,
+        scheme=endpoint.scheme,
+    )
+    return Backend(written.endpoint, upstream, authority, pool, names)

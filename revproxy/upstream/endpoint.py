@@ -24,7 +24,7 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import directlyProvides, implementer
 
-from revproxy.config.endpoints import TLS_TYPES, backend_authority, host_and_port, split_endpoint, stream_endpoint
+from revproxy.config.endpoints import TLS_TYPES, backend_authority, endpoint_address, split_endpoint, stream_endpoint
 from revproxy.config.errors import Wrong, show
 from revproxy.config.hosts import host_name
 from revproxy.config.upstreams import BackendTls
@@ -88,7 +88,7 @@ def backend_endpoint(
     own_tls = split_endpoint(string)[0] in TLS_TYPES
     if tls is not None and own_tls:
         raise ValueError(f'{show(written)} speaks TLS itself and leaves nothing to a "tls" table; write "https://…"')
-    found = host_and_port(string)
+    found = endpoint_address(string)
     if asked and found is not None and not is_ip(found[0]):
         # other than that of a "tcp:" string, it resolves names to IPv6, too, and tries the next address soon
         stream: Any = HostnameEndpoint(reactor, found[0], found[1])

@@ -43,7 +43,6 @@ from revproxy.http.h1 import (
 from revproxy.http.message import CONNECTION, Field, Response
 from revproxy.stream import ASKED, ASKING, DONE, EARLY, TUNNEL, TUNNEL_UP
 from revproxy.upstream.pooled import PooledWire
-from revproxy.upstream.retry import IDEMPOTENT, REPLAY
 from revproxy.wire import NEVER, PEER_FULL, ignore
 
 if TYPE_CHECKING:
@@ -59,13 +58,14 @@ class BackendConnection(PooledWire):
     """A MessageStream over one backend connection; one exchange at a time."""
 
     __slots__ = (
-        "_buffer", "_chunked_request", "_chunks", "_interims", "_keep", "_left", "exchange", "forward",
+        "_asked", "_buffer", "_chunked_request", "_chunks", "_interims", "_keep", "_left", "exchange", "forward",
     )  # fmt: skip
 
     def __init__(self, pool: Pool) -> None:
         super().__init__(pool)
         self.exchange: Exchange | None = None
         self.forward: Forward | None = None
+        self._asked = NEVER
         self._buffer = b""
         self._chunked_request = False
         self._chunks: ChunkedReader | None = None
@@ -86,18 +86,20 @@ class BackendConnection(PooledWire):
         head = forward.request_head(exchange)
         chunked = self._chunked_request = request.length is None
         if ended:
-            timeout = self.pool.timeouts.first_byte
+            timeout = forward.first_byte if forward.per_try is None else forward.patience(request.method)
             now = exchange.started if exchange.tries == 1 and exchange.connect_time is None else self.clock.seconds()
+            self._asked = now
             self.deadline = now + timeout
             if self.deadline < self._due:
                 self.set_deadline(timeout)
         else:
+            self._asked = NEVER
             if request.expects_continue and not first:
                 # nothing comes before the backend, or the client's patience, says so
-                self.set_deadline(self.pool.timeouts.first_byte)
+                self.set_deadline(forward.first_byte)
             else:
                 self.deadline = NEVER
-            if self.used > 1 and request.method in IDEMPOTENT:
+            if forward.may_repeat(request.method, self.used > 1):
                 exchange.replay = [first]
         if chunked:
             if first:
@@ -111,7 +113,7 @@ class BackendConnection(PooledWire):
                 exchange.held = [first]
                 exchange.held_size = len(first)
             self._failed(BACKEND_UNSENT, "it had closed the connection")
-        elif ended and first and self.used > 1 and request.method in IDEMPOTENT:
+        elif ended and first and forward.may_repeat(request.method, self.used > 1):
             exchange.replay = [first]
 
     def write_body(self, data: bytes) -> None:
@@ -123,7 +125,8 @@ class BackendConnection(PooledWire):
             self.deadline = NEVER
         if exchange.replay is not None:
             exchange.replay.append(data)
-            if exchange.received > REPLAY:
+            assert self.forward is not None
+            if exchange.received > self.forward.retry.body:
                 exchange.replay = None
         self.send(chunk(data) if self._chunked_request else data)
 
@@ -143,7 +146,9 @@ class BackendConnection(PooledWire):
             exchange.trailers = trailers
             self.send(last_chunk(trailers))
         if self.dataReceived == self._read_head:
-            self.set_deadline(self.pool.timeouts.first_byte)
+            assert self.forward is not None
+            self._asked = self.clock.seconds()
+            self.set_deadline(self.forward.patience(exchange.request.method))
 
     def abort(self, fault: Fault) -> None:
         self.exchange = None
@@ -198,6 +203,12 @@ class BackendConnection(PooledWire):
         body = data[end + 4 :]
         if self._buffer:
             self._buffer = b""
+        if forward.attentive or forward.upstream.watching:
+            now = self.clock.seconds()
+            if forward.came(exchange, response.status, now - self._asked, now):
+                self._drop(exchange, size >= 0 and len(body) == size and keep)
+                forward.again(exchange)
+                return
         if self.pool.learning and self.used > 1:
             self.pool.survived(exchange.started - self.rested)
         exchange.replay = None
@@ -326,6 +337,15 @@ class BackendConnection(PooledWire):
         else:
             self.retire()
 
+    def _drop(self, exchange: Exchange, keep: bool) -> None:
+        """The response is not wanted: the request is tried elsewhere."""
+        if keep:
+            self._let_go(exchange, True)
+            return
+        self.exchange = self.forward = exchange.sink = None
+        self.dataReceived = ignore
+        self.cut()
+
     # -- failure
 
     def _failed(self, fault: Fault, detail: str) -> None:
@@ -390,7 +410,9 @@ class BackendConnection(PooledWire):
             if self.exchange.state == ASKING and not self.exchange.request.expects_continue:
                 self._failed(BACKEND_SEND_TIMEOUT, "the backend does not take the request's body")
             else:
-                self._failed(BACKEND_FIRST_BYTE_TIMEOUT, f"no response within {self.pool.timeouts.first_byte:g} s")
+                assert self.forward is not None
+                patience = self.forward.patience(self.exchange.request.method)
+                self._failed(BACKEND_FIRST_BYTE_TIMEOUT, f"no response within {patience:g} s")
         elif not self._pausing and self.dataReceived != self._tunnel:
             self._failed(BACKEND_IDLE_TIMEOUT, f"silent for {self.pool.timeouts.idle:g} s")
 

@@ -4,31 +4,34 @@ Rules of this module:
 
 * a hit is a plain call: last in, first out, so that the others grow old and go;
 * a connection is counted from the moment it is asked for to the moment it is gone;
-* who waits for a connection waits in turn, in a queue with a length and a time.
+* a connection that begins with a client's address (PROXY protocol) is that client's alone: it carries one exchange.
 """
 
 from __future__ import annotations
 
 import errno
-from collections import deque
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
 
-from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.protocol import Factory
 
 from revproxy.config import model
 from revproxy.fault import (
     BACKEND_CONNECT,
     BACKEND_CONNECT_TIMEOUT,
-    BACKEND_QUEUE_FULL,
-    BACKEND_QUEUE_TIMEOUT,
     OUT_OF_DESCRIPTORS,
     ProtocolError,
 )
 from revproxy.http.blocks import ResponseBlock
 from revproxy.http.fields import SECRET
 from revproxy.http.message import MAPPED, Response
+from revproxy.http.proxyline import proxy_header
 from revproxy.upstream.http1 import BackendConnection
+
+if TYPE_CHECKING:
+    from revproxy.exchange import Exchange
+    from revproxy.upstream.endpoint import BackendEndpoint
 
 _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})  # errors that are no backend's doing
 _PROVEN = 0.001  # seconds of rest that any backend is trusted to allow
@@ -51,8 +54,11 @@ class _Connector(Factory):
 class Pool:
     """Connections to one backend.
 
-    :param endpoint: a stream client endpoint.
-    :param settings: limits, in connections and seconds.
+    :param endpoint: how it is reached, TLS included.
+    :param settings: how many connections are kept, and for how long (seconds).
+    :param version: of the PROXY protocol, where the backend expects it.
+    :ivar most: connections that may exist, ``None`` for no bound: a fresh one then takes an idle one's place.
+    :ivar freed: called when a connection is gone, where somebody waits for that.
     :ivar closes_idle: the backend was seen closing a connection that was kept for it;
         what must not be repeated goes out on fresh connections from then on.
     :ivar proven: seconds that a connection has rested and was still good. What must not be repeated
@@ -60,25 +66,33 @@ class Pool:
     """
 
     __slots__ = (
-        "_connector", "_refilling", "_seen", "_waiting", "closed", "closes_idle", "endpoint", "heads", "idle",
-        "learning", "open", "proven", "reactor", "settings", "timeouts",
+        "_connector", "_seen", "_version", "closed", "closes_idle", "endpoint", "freed", "heads", "idle", "learning",
+        "most", "open", "proven", "reactor", "settings", "timeouts",
     )  # fmt: skip
 
-    def __init__(self, endpoint: Any, reactor: Any, settings: model.Pool, timeouts: model.UpstreamTimeouts) -> None:
+    def __init__(
+        self,
+        endpoint: BackendEndpoint,
+        reactor: Any,
+        settings: model.Pool,
+        timeouts: model.UpstreamTimeouts,
+        version: Literal["v1", "v2"] | None = None,
+    ) -> None:
         self.endpoint = endpoint
         self.reactor = reactor
         self.settings = settings
         self.timeouts = timeouts
         self.idle: list[BackendConnection] = []
         self.open = 0
+        self.most: int | None = None
+        self.freed: Callable[[Any], None] | None = None
         self.closed = False
         self.closes_idle = False
         self.proven = _PROVEN
         self.learning = True
-        self._waiting: deque[Deferred[BackendConnection]] = deque()
-        self._refilling = False
-        self._connector = _Connector(self)
         self.heads: dict[bytes, ResponseBlock] = {}
+        self._version = version
+        self._connector = _Connector(self)
         self._seen: set[int] = set()
 
     def take(self) -> BackendConnection | None:
@@ -108,24 +122,19 @@ class Pool:
                 self.learning = False
 
     def put(self, connection: BackendConnection) -> None:
-        """A connection is free again: for who waits, for later, or to be closed."""
-        if self._waiting and self._hand_over(connection):
-            return
+        """A connection is free again: for later, or to be closed."""
         settings = self.settings
         idle = self.idle
-        if len(idle) >= settings.idle or self.closed or (settings.age is not None and self._is_old(connection)):
+        if (
+            len(idle) >= settings.idle
+            or self.closed
+            or self._version is not None
+            or (settings.age is not None and self._is_old(connection))
+        ):
             connection.retire()
         else:
             idle.append(connection)
             connection.rest(settings.idle_time)
-
-    def _hand_over(self, connection: BackendConnection) -> bool:
-        while self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.called:
-                waiter.callback(connection)
-                return True
-        return False
 
     def _is_old(self, connection: BackendConnection) -> bool:
         age = self.settings.age
@@ -145,20 +154,32 @@ class Pool:
                 self.heads.clear()
             self.heads[head] = ResponseBlock(response, size, keep, cleaner)
 
-    def connect(self) -> Deferred[BackendConnection]:
-        """A fresh connection, or, at the cap, the next that is free.
+    def for_nobody(self) -> BackendEndpoint:
+        """The endpoint for connections that are no client's, such as those of health checks."""
+        if self._version is None:
+            return self.endpoint
+        return self.endpoint.announcing(proxy_header(self._version, None, None))
+
+    def _for_client(self, exchange: Exchange) -> BackendEndpoint:
+        assert self._version is not None
+        request = exchange.request
+        transport = getattr(exchange.client, "transport", None)
+        ours = None if transport is None else transport.getHost()
+        source = destination = None
+        if request.client and ours is not None and hasattr(ours, "port"):
+            # behind a trusted proxy the client's port is not known
+            source = (request.client, request.arrival.peer_port if request.client == request.arrival.peer else 0)
+            destination = (ours.host, ours.port)
+        return self.endpoint.announcing(proxy_header(self._version, source, destination))
+
+    def connect(self, exchange: Exchange) -> Deferred[BackendConnection]:
+        """A fresh connection.
 
         :raises ProtocolError: (as a failure) with the fault that says what went wrong.
         """
-        cap = self.settings.connections
-        if cap is not None and self.open >= cap:
-            if self.idle:  # it may not be used for this one: a fresh one takes its place
-                self.idle.pop(0).retire()
-            if self.open >= cap:
-                return self._queue()
-        return self._dial()
-
-    def _dial(self) -> Deferred[BackendConnection]:
+        if self.most is not None and self.open >= self.most and self.idle:
+            self.idle.pop(0).retire()
+        endpoint = self.endpoint if self._version is None else self._for_client(exchange)
         self.open += 1
         timed_out = False
 
@@ -178,65 +199,22 @@ class Pool:
                 raise ProtocolError(BACKEND_CONNECT_TIMEOUT, f"no connection within {self.timeouts.connect:g} s")
             if failure.check(CancelledError):
                 return failure
-            if getattr(getattr(failure.value, "osError", None), "errno", None) in _OURS:
+            # Twisted has the number in osError, or lets an OSError through
+            if getattr(failure.value, "osError", getattr(failure.value, "errno", None)) in _OURS:
                 raise ProtocolError(OUT_OF_DESCRIPTORS, failure.getErrorMessage())
             raise ProtocolError(BACKEND_CONNECT, failure.getErrorMessage() or failure.type.__name__)
 
-        dialling: Deferred[Any] = self.endpoint.connect(self._connector)
+        dialling: Deferred[Any] = endpoint.connect(self._connector)
         timer = self.reactor.callLater(self.timeouts.connect, late)
         dialling.addBoth(done)
         dialling.addErrback(failed)
         return dialling
 
-    def _queue(self) -> Deferred[BackendConnection]:
-        if len(self._waiting) >= self.settings.queue:
-            return fail(ProtocolError(BACKEND_QUEUE_FULL, f"{len(self._waiting)} requests wait already"))
-        seconds = self.settings.queue_time
-
-        def forget() -> None:
-            if waiter in self._waiting:  # else a connection is being made for it
-                self._waiting.remove(waiter)
-
-        def late() -> None:
-            if not waiter.called:
-                forget()
-                waiter.errback(ProtocolError(BACKEND_QUEUE_TIMEOUT, f"no connection free within {seconds:g} s"))
-
-        def done(result: Any) -> Any:
-            if timer.active():
-                timer.cancel()
-            return result
-
-        waiter: Deferred[BackendConnection] = Deferred(lambda waiter: forget())
-        timer = self.reactor.callLater(seconds, late)
-        waiter.addBoth(done)
-        self._waiting.append(waiter)
-        return waiter
-
     def left(self) -> None:
         """A connection is gone (or never came): its place is free."""
         self.open -= 1
-        if self._refilling:
-            return
-        self._refilling = True  # dialling may fail at once and come back here
-        while self._waiting and (self.settings.connections is None or self.open < self.settings.connections):
-            waiter = self._waiting.popleft()
-            if not waiter.called:
-                self._dial_for(waiter)
-        self._refilling = False
-
-    def _dial_for(self, waiter: Deferred[BackendConnection]) -> None:
-        def connected(connection: BackendConnection) -> None:
-            if waiter.called:
-                self.put(connection)
-            else:
-                waiter.callback(connection)
-
-        def failed(failure: Any) -> None:
-            if not waiter.called:
-                waiter.errback(failure)
-
-        self._dial().addCallbacks(connected, failed)
+        if self.freed is not None:
+            self.freed(self)
 
     def close(self) -> None:
         """Close what is idle, and from now on what becomes idle."""
@@ -246,4 +224,4 @@ class Pool:
             connection.retire()
 
     def __repr__(self) -> str:
-        return f"<Pool open {self.open} | idle {len(self.idle)} | waiting {len(self._waiting)}>"
+        return f"<Pool open {self.open} | idle {len(self.idle)}>"

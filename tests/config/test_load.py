@@ -47,7 +47,8 @@ name = "public"
 
 [upstreams.api]
 backends = ["127.0.0.1:9000", { endpoint = "unix:/run/api.sock", weight = 2 },
-  { endpoint = "https://b", backup = true }, { endpoint = "c:80", backup = 2, max_requests = 1, max_connections = 2 }]
+  { endpoint = "https://b", backup = true },
+  { endpoint = "c:80", backup = 2, max_requests = 1, max_connections = 2 }]
 dns = { name = "api.internal:9000", servers = "10.0.0.53", at_least = "1s", at_most = "1m" }
 srv = { name = "_http._tcp.api.internal", servers = ["10.0.0.53:5353"], at_least = "2s", at_most = "2m" }
 file = "setup.cfg"
@@ -95,7 +96,7 @@ minimum_rate = "off"
 limits = { body = "off" }
 buffer = { request = "1MB", response = "off" }
 upgrade = ["WebSocket", "tls-1.0x"]
-retry = { on = ["connect", 503], methods = "PUT", tries = 2, per_try = "1s", backoff = "0s", budget = "5%", body = 0 }
+retry = { on = ["connect", 503], methods = "PUT", tries = 2, per_try = "1s", backoff = "1ms", budget = "5%", body = 0 }
 middleware = ["a.b:c", { call = "d:e", at = "client-response", timeout = "off", fail = "open" }]
 [routes.match]
 host = ["Example.COM", "*.Bücher.example", "[2001:DB8::1]"]
@@ -232,7 +233,7 @@ EXPECTED = m.Config(
             buffer=m.Buffer(request=1024**2, response=None),
             upgrade=("websocket", "tls-1.0x"),
             retry=m.Retry(
-                on=("connect", "503"), methods=("PUT",), tries=2, per_try=1.0, backoff=0.0, budget=0.05, body=0
+                on=("connect", "503"), methods=("PUT",), tries=2, per_try=1.0, backoff=0.001, budget=0.05, body=0
             ),
             middleware=(
                 m.Middleware(call="a.b:c"),
@@ -278,6 +279,7 @@ EXPECTED = m.Config(
         m.Route(respond=m.Respond(status=404), upgrade=()),
         m.Route(resource="my.site:root"),
         m.Route(files="."),
+        m.Route(split=m.Split(upstreams={"api": 9}, by="module:key"), retry=None),
     ),
 )
 

@@ -154,7 +154,7 @@ def test_route(added: str, message: str) -> None:
 
 END = {
     "": "F:5: routes[0]: nothing ends this route; "
-    'write one of "upstream", "respond", "redirect", "resource" or "files"',
+    'write one of "upstream", "split", "respond", "redirect", "resource" or "files"',
     "upstream = 'apj'": 'F:6: routes[0].upstream: no upstream is named "apj"; did you mean "api"?',
     "upstream = 'backend-of-b'": 'F:6: routes[0].upstream: no upstream is named "backend-of-b"; known: "api"',
     "upstrem = 'api'": 'F:6: routes[0].upstrem: unknown key; did you mean "upstream"?',
@@ -239,7 +239,8 @@ WHOLE = {
         "F:1: routes: no routes; write [[routes]] with what ends them: upstream, respond, redirect, …",
     ],
     GOOD.replace('["tcp:127.0.0.1:9000"]', "[]"): [
-        'F:4: upstreams.api.backends: no backends; write backends = ["tcp:127.0.0.1:9000"], or where to find them: dns, srv or file'
+        'F:4: upstreams.api.backends: no backends; write backends = ["tcp:127.0.0.1:9000"], '
+        "or where to find them: dns, srv or file"
     ],
     GOOD.replace('"tcp:127.0.0.1:9000"', "{ endpoint = 'unix:/x', backup = true }"): [
         "F:4: upstreams.api.backends: all are backups; at least one has to serve without backup = true"
@@ -255,16 +256,18 @@ WHOLE = {
         "F:4: upstreams.api.backends[0].weight: 0 is out of range; write a whole number of 1 or more"
     ],
     GOOD.replace("backends", "backend"): [
-        'F:3: upstreams.api: "backends" is missing',
         'F:4: upstreams.api.backend: unknown key; did you mean "backends"?',
     ],
-    GOOD.replace("[upstreams.api]", "[upstreams.api]\nbalance = 'hash'"): [
-        'F:4: upstreams.api.balance: "hash" is not known here; write "round-robin"'
+    GOOD.replace("[upstreams.api]", "[upstreams.api]\nbalance = 'least'"): [
+        'F:4: upstreams.api.balance: "least" is not known here; write "round-robin", "least-requests", "two-choices", '
+        '"random" or "hash"; did you mean "least-requests"?'
     ],
     GOOD.replace("[upstreams.api]", "[upstreams.api]\nhost = 'a b'"): [
         'F:4: upstreams.api.host: "a b" is not a host; write a name such as "example.com"'
     ],
-    GOOD.replace("[upstreams.api]", "[upstreams.api]\nhealth.path = '/'"): ["F:4: upstreams.api.health: unknown key"],
+    GOOD.replace("[upstreams.api]", "[upstreams.api]\nhealth.pth = '/'"): [
+        'F:4: upstreams.api.health.pth: unknown key; did you mean "path"?'
+    ],
     "upstreams = 5\n" + GOOD.replace("[upstreams.api]", "[x]"): [
         "F:1: upstreams: 5 is not a table; write [upstreams.NAME]",
         "F:4: x: unknown key",

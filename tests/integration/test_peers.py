@@ -14,20 +14,10 @@ import pytest
 
 from revproxy.demo.websocket import BINARY, CLOSE, TEXT, accept_key, frame
 from tests.integration.harness import Backend, Client, Proxy, Stage, answers, exchange, requests_on, until
+from tests.integration.other_proxies import free_port, listens
 
 Find = Callable[[str], str]
 TEXT_FILE = b"".join(b"line %d of a text that compresses well\n" % n for n in range(20_000))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def start_nginx(stage: Stage, command: str) -> int:

@@ -133,7 +133,7 @@ ANSWERED = [
 @given(EVENTS)
 def test_nothing_breaks_and_nothing_is_left_behind(events):
     """Both sides say, stop and leave as they please; an exception inside would surface here."""
-    scenario = Scenario(load(toml("", "pool = { connections = 2, queue = 1 }")))
+    scenario = Scenario(load(toml("", "max_connections = 2\nqueue = 1")))
     try:
         client, backend = scenario.client(), scenario.backend(ADDRESS)
         for what, data, at in events:

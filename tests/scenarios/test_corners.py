@@ -80,7 +80,7 @@ def test_a_backend_that_reads_no_more_and_answers(play_once):
 
 
 def test_a_backend_that_answers_the_whole_of_a_request_it_has_not_read(play_once):
-    scenario = play_once(toml("", "pool = { connections = 1 }"))
+    scenario = play_once(toml("", "max_connections = 1"))
     client, backend = scenario.client(), scenario.backend(ADDRESS)
     client.send(UPLOAD)
     backend.connection.stop_reading()

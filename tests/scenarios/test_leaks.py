@@ -82,7 +82,7 @@ def test_trailers_hide_backends_too(play_once: Any) -> None:
 
 
 def test_a_fresh_connection_takes_the_place_of_an_idle_one_at_the_cap(play_once: Any) -> None:
-    scenario = play_once(toml(upstream="pool = { connections = 1 }"))
+    scenario = play_once(toml(upstream="max_connections = 1"))
     client, backend = scenario.client(), scenario.backend(ADDRESS)
     client.send(get())
     backend.send(OK)
@@ -100,7 +100,7 @@ def test_a_fresh_connection_takes_the_place_of_an_idle_one_at_the_cap(play_once:
 
 
 def test_who_leaves_the_queue_while_its_connection_is_made_is_forgotten(play_once: Any) -> None:
-    scenario = play_once(toml(upstream='pool = { connections = 1, queue_time = "1s" }'))
+    scenario = play_once(toml(upstream='max_connections = 1\nqueue_time = "1s"'))
     first, second, backend = scenario.client(), scenario.client(), scenario.backend(ADDRESS)
     backend.hang()
     first.send(get(b"/1"))

@@ -91,7 +91,7 @@ def test_old_connections_are_not_kept(play):
 
 
 def test_the_cap_makes_requests_wait_in_turn(play):
-    scenario = play(toml("", "pool = { connections = 1 }"))
+    scenario = play(toml("", "max_connections = 1"))
     backend = scenario.backend(ADDRESS)
     clients = busy(scenario, 3)
     backend.expect_connections(1)
@@ -103,7 +103,7 @@ def test_the_cap_makes_requests_wait_in_turn(play):
 
 
 def test_a_waiting_request_gets_a_fresh_connection_when_one_goes(play):
-    scenario = play(toml("", "pool = { connections = 1 }"))
+    scenario = play(toml("", "max_connections = 1"))
     backend = scenario.backend(ADDRESS)
     first, second = busy(scenario, 2)
     backend.expect_request(b"GET", b"/0")
@@ -115,7 +115,7 @@ def test_a_waiting_request_gets_a_fresh_connection_when_one_goes(play):
 
 
 def test_a_full_queue_is_503(play):
-    scenario = play(toml("", "pool = { connections = 1, queue = 1 }"))
+    scenario = play(toml("", "max_connections = 1\nqueue = 1"))
     backend = scenario.backend(ADDRESS)
     clients = busy(scenario, 3)
     clients[2].expect_response(503, headers={b"Retry-After": b"1"})
@@ -126,13 +126,13 @@ def test_a_full_queue_is_503(play):
 
 
 def test_no_queue_at_all(play):
-    scenario = play(toml("", "pool = { connections = 1, queue = 0 }"))
+    scenario = play(toml("", "max_connections = 1\nqueue = 0"))
     clients = busy(scenario, 2)
     clients[1].expect_response(503)
 
 
 def test_too_long_in_the_queue_is_503(play):
-    scenario = play(toml("", 'pool = { connections = 1, queue_time = "5s" }'))
+    scenario = play(toml("", 'max_connections = 1\nqueue_time = "5s"'))
     backend = scenario.backend(ADDRESS)
     first, second = busy(scenario, 2)
     scenario.advance(4.9)
@@ -148,7 +148,7 @@ def test_too_long_in_the_queue_is_503(play):
 
 
 def test_who_leaves_the_queue_takes_no_place(play):
-    scenario = play(toml("", "pool = { connections = 1, queue = 1 }"))
+    scenario = play(toml("", "max_connections = 1\nqueue = 1"))
     backend = scenario.backend(ADDRESS)
     _, second = busy(scenario, 2)
     second.reset()
@@ -160,7 +160,7 @@ def test_who_leaves_the_queue_takes_no_place(play):
 
 
 def test_a_connection_that_fails_leaves_its_place(play):
-    scenario = play(toml("", "pool = { connections = 1 }"))
+    scenario = play(toml("", "max_connections = 1"))
     backend = scenario.backend(ADDRESS)
     backend.hang()
     first, second = busy(scenario, 2)
@@ -175,7 +175,7 @@ def test_a_connection_that_fails_leaves_its_place(play):
 
 
 def test_a_client_that_leaves_while_its_connection_is_made_leaves_its_place(play):
-    scenario = play(toml("", "pool = { connections = 1 }"))
+    scenario = play(toml("", "max_connections = 1"))
     backend = scenario.backend(ADDRESS)
     backend.hang()
     first, second = busy(scenario, 2)
@@ -187,7 +187,7 @@ def test_a_client_that_leaves_while_its_connection_is_made_leaves_its_place(play
 
 
 def test_a_tunnel_holds_its_place_until_it_ends(play):
-    scenario = play(toml("", "pool = { connections = 1 }"))
+    scenario = play(toml("", "max_connections = 1"))
     backend = scenario.backend(ADDRESS)
     client = scenario.client()
     client.send(get(b"/ws", b"Connection: Upgrade", b"Upgrade: websocket"))

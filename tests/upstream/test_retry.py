@@ -1,238 +1,110 @@
-"""What goes out again, and what never does."""
+"""Which failed tries are made again, as a table, and what never is, whatever the route says."""
 
 from __future__ import annotations
 
-import itertools
+from typing import Any
 
 import pytest
+from hypothesis import given, strategies as st
 
 from revproxy import fault
-from revproxy.upstream.retry import IDEMPOTENT, SAFE, may_retry
-from tests.kit import ADDRESS, OK, SECOND, get, post, toml
+from revproxy.config.upstreams import Retry
+from revproxy.upstream.retry import IDEMPOTENT, SAFE, Policy
 
-
-def stale(play, upstream=""):
-    """A scenario whose backend has closed an idle connection without our having noticed."""
-    scenario = play(toml("", upstream))
-    client, backend = scenario.client(), scenario.backend(ADDRESS)
-    client.send(get(b"/first"))
-    backend.expect_request(b"GET", b"/first")
-    backend.send(OK)
-    client.expect_response(200, b"ok")
-    backend.connection.close_unseen()
-    return scenario, client, backend
-
-
-# -- on the wire
-
-
-@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"OPTIONS", b"DELETE", b"TRACE"])
-def test_an_idempotent_request_goes_out_again_on_a_fresh_connection(play, method):
-    scenario, client, backend = stale(play)
-    client.send(get(b"/x", method=method))
-    backend.expect_connections(2)
-    backend.expect_request(method, b"/x")
-    backend.send(OK)
-    client.expect_response(200, head=method == b"HEAD")
-    assert scenario.log[-1].retries == 1
-    assert scenario.log[-1].fault == ""
-
-
-def test_only_once(play):
-    scenario, client, backend = stale(play)
-    client.send(get(b"/x"))
-    backend.expect_connections(2)
-    backend.connection.close()
-    client.expect_response(502)
-    backend.expect_connections(2)
-    assert [record.fault for record in scenario.log] == ["", "backend-reset"]
-
-
-def test_a_post_that_was_sent_is_not_repeated(play):
-    scenario, client, backend = stale(play)
-    client.send(post(b"body"))
-    client.expect_response(502)
-    backend.expect_connections(1)
-    assert scenario.log[-1].fault == "backend-reset"
-
-
-def test_posts_go_out_on_fresh_connections_once_idle_closes_were_seen(play):
-    scenario = play(toml())
-    client, backend = scenario.client(), scenario.backend(ADDRESS)
-    client.send(get())
-    backend.send(OK)
-    client.expect_response(200)
-    backend.connection.close()  # seen
-    for _ in range(2):
-        client.send(post(b"body"))
-        backend.expect_request(b"POST", b"/", b"body")
-        backend.send(OK)
-        client.expect_response(200)
-    backend.expect_connections(3)
-    client.send(get(b"/x"))  # may be repeated: an idle connection will do
-    backend.expect_request(b"GET", b"/x")
-    backend.expect_connections(3)
-
-
-def test_a_put_goes_out_again_with_its_body(play):
-    scenario, client, backend = stale(play)
-    client.send(post(b"body", method=b"PUT"))
-    backend.expect_connections(2)
-    backend.expect_request(b"PUT", b"/", b"body")
-    backend.send(OK)
-    client.expect_response(200)
-    assert scenario.log[-1].retries == 1
-
-
-def test_a_put_goes_out_again_with_what_is_there_of_its_body_and_the_rest_follows(play):
-    _scenario, client, backend = stale(play)
-    client.send(get(b"/", b"Content-Length: 8", method=b"PUT") + b"body")
-    backend.expect_connections(2)
-    backend.expect_head(b"PUT", b"/")
-    backend.connection.expect_body(b"body")
-    client.send(b"rest")
-    backend.connection.expect_body(b"rest")
-    backend.connection.expect_end()
-    backend.send(OK)
-    client.expect_response(200)
-
-
-def test_a_chunked_put_goes_out_again_with_its_trailers(play):
-    _scenario, client, backend = stale(play)
-    client.send(get(b"/", b"Transfer-Encoding: chunked", method=b"PUT") + b"4\r\nbody\r\n0\r\nx-t: 1\r\n\r\n")
-    backend.expect_connections(2)
-    backend.expect_request(b"PUT", b"/", b"body", trailers=[(b"x-t", b"1")])
-    backend.send(OK)
-    client.expect_response(200)
-
-
-def test_a_put_with_more_than_can_be_kept_is_not_repeated(play_once):
-    scenario = play_once(toml())
-    client, backend = scenario.client(), scenario.backend(ADDRESS)
-    client.send(get())
-    backend.send(OK)
-    client.expect_response(200)
-    client.send(get(b"/", b"Content-Length: 200000", method=b"PUT") + b"x" * 150_000)
-    backend.connection.reset()
-    client.expect_response(502)
-    backend.expect_connections(1)
-
-
-@pytest.mark.parametrize("response", [b"H", b"HTTP/1.1 103 Early Hints\r\n\r\n"])
-def test_nothing_is_repeated_once_a_byte_of_an_answer_came(play, response):
-    scenario = play(toml())
-    client, backend = scenario.client(), scenario.backend(ADDRESS)
-    client.send(get())
-    backend.send(OK)
-    client.expect_response(200)
-    client.send(get(b"/x"))
-    backend.send(response)
-    backend.connection.reset()
-    if client.unread.startswith(b"HTTP/1.1 103"):
-        client.expect_response(103)
-    client.expect_response(502)
-    backend.expect_connections(1)
-
-
-def test_a_safe_request_does_not_go_out_again_to_the_same_backend(play):
-    scenario = play(toml())
-    client, backend = scenario.client(), scenario.backend(ADDRESS)
-    client.send(get())
-    backend.connection.reset()
-    client.expect_response(502)
-    backend.expect_connections(1)
-
-
-@pytest.mark.parametrize("method", [b"GET", b"HEAD", b"OPTIONS"])
-def test_safe_requests_go_out_again_after_a_fresh_connection_was_lost(play, method):
-    scenario = play(toml("", f'backends = ["{ADDRESS}", "{SECOND}"]'))
-    client, first, second = scenario.client(), scenario.backend(ADDRESS), scenario.backend(SECOND)
-    client.send(get(b"/x", method=method))
-    first.connection.reset()
-    second.expect_request(method, b"/x")
-    second.send(OK)
-    client.expect_response(200, head=method == b"HEAD")
-    assert [(record.fault, record.retries) for record in scenario.log] == [("", 1)]
-
-
-@pytest.mark.parametrize(
-    "sent", [post(b"body"), post(b"body", method=b"PUT"), get(method=b"DELETE"), get(method=b"TRACE")]
-)
-def test_other_requests_do_not(play, sent):
-    scenario = play(toml("", f'backends = ["{ADDRESS}", "{SECOND}"]'))
-    client, first, second = scenario.client(), scenario.backend(ADDRESS), scenario.backend(SECOND)
-    client.send(sent)
-    first.connection.reset()
-    client.expect_response(502)
-    first.expect_connections(1)
-    assert second.attempts == []
-
-
-def test_the_retry_is_a_matter_of_one_exchange(play):
-    scenario, client, backend = stale(play)
-    client.send(get(b"/x") + get(b"/y"))
-    backend.expect_connections(2)
-    backend.expect_request(b"GET", b"/x")
-    backend.send(OK)
-    client.expect_response(200)
-    backend.expect_request(b"GET", b"/y")
-    backend.send(OK)
-    client.expect_response(200)
-    assert [record.retries for record in scenario.log] == [0, 1, 0]
-
-
-def test_the_retry_may_go_to_another_backend(play):
-    scenario = play(toml("", f'backends = ["{ADDRESS}", "{SECOND}"]'))
-    client, first, second = scenario.client(), scenario.backend(ADDRESS), scenario.backend(SECOND)
-    for backend in (first, second):
-        client.send(get())
-        backend.send(OK)
-        client.expect_response(200)
-    first.connection.close_unseen()
-    first.refuse()
-    client.send(get(b"/x"))
-    assert len(first.connections) == 1
-    second.expect_connections(2)
-    second.expect_request(b"GET", b"/x")
-    second.send(OK)
-    client.expect_response(200, b"ok")
-
-
-# -- the decision
+DEFAULT = Policy(Retry())
+STATUSES = Policy(Retry(on=("connect", "reset", "timeout", "503"), methods=("GET", "PUT")))
+OFF = Policy(None)
 
 FAULTS = [value for value in vars(fault).values() if isinstance(value, fault.Fault)]
-METHODS = [b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE", b"POST", b"PATCH", b"BREW"]
 
 
-def test_what_may_be_repeated():
-    yes = (False, True)
-    for case, method, reused, replayable, elsewhere, tries in itertools.product(
-        FAULTS, METHODS, yes, yes, yes, (1, 2, 3)
-    ):
-        verdict = may_retry(
-            case, method=method, reused=reused, replayable=replayable, tries=tries, most=2, elsewhere=elsewhere
-        )
-        if tries >= 2 or case.retry == "never":
-            expected = False
-        elif case.retry == "unsent":
-            expected = True
-        elif reused:
-            expected = replayable and method in IDEMPOTENT
-        else:
-            expected = replayable and elsewhere and method in SAFE
-        assert verdict is expected, (case, method, reused, replayable, elsewhere, tries)
+def verdict(policy: Policy, why: fault.Fault, method: bytes, **how: Any) -> str:
+    given = {"reused": False, "replayable": True, "tries": 1} | how
+    return policy.verdict(why, method=method, **given)
 
 
-def test_posts_and_patches_are_not_idempotent():
-    assert not {b"POST", b"PATCH", b"CONNECT", b"BREW"} & IDEMPOTENT
-    assert SAFE < IDEMPOTENT
+TABLE = [
+    # nothing was sent: any method
+    (DEFAULT, fault.BACKEND_CONNECT, b"POST", {}, "paid"),
+    (DEFAULT, fault.BACKEND_CONNECT_TIMEOUT, b"POST", {}, "paid"),
+    (DEFAULT, fault.BACKEND_CONNECT, b"POST", {"replayable": False}, "paid"),
+    (DEFAULT, fault.BACKEND_CONNECT, b"GET", {"tries": 2}, "paid"),
+    (DEFAULT, fault.BACKEND_CONNECT, b"GET", {"tries": 3}, "no"),
+    (DEFAULT, fault.BACKEND_UNSENT, b"POST", {}, "paid"),
+    (DEFAULT, fault.BACKEND_UNSENT, b"POST", {"reused": True}, "free"),
+    (DEFAULT, fault.BACKEND_UNSENT, b"POST", {"reused": True, "tries": 3}, "free"),
+    # closed on a connection that had been kept
+    (DEFAULT, fault.BACKEND_RESET, b"GET", {"reused": True}, "free"),
+    (DEFAULT, fault.BACKEND_RESET, b"PUT", {"reused": True}, "free"),
+    (DEFAULT, fault.BACKEND_RESET, b"PUT", {"reused": True, "replayable": False}, "no"),
+    (DEFAULT, fault.BACKEND_RESET, b"POST", {"reused": True}, "no"),
+    (DEFAULT, fault.BACKEND_RESET, b"FROB", {"reused": True}, "no"),
+    # closed on a fresh one, and heads that don't come
+    (DEFAULT, fault.BACKEND_RESET, b"GET", {}, "paid"),
+    (DEFAULT, fault.BACKEND_RESET, b"PUT", {}, "no"),
+    (DEFAULT, fault.BACKEND_RESET, b"POST", {}, "no"),
+    (DEFAULT, fault.BACKEND_FIRST_BYTE_TIMEOUT, b"GET", {}, "paid"),
+    (DEFAULT, fault.BACKEND_FIRST_BYTE_TIMEOUT, b"GET", {"reused": True}, "paid"),
+    (DEFAULT, fault.BACKEND_FIRST_BYTE_TIMEOUT, b"GET", {"replayable": False}, "no"),
+    (DEFAULT, fault.BACKEND_FIRST_BYTE_TIMEOUT, b"POST", {}, "no"),
+    # statuses, where the route names them
+    (DEFAULT, fault.BACKEND_STATUS, b"POST", {}, "no"),
+    (STATUSES, fault.BACKEND_STATUS, b"PUT", {}, "paid"),
+    (STATUSES, fault.BACKEND_STATUS, b"HEAD", {}, "no"),
+    (STATUSES, fault.BACKEND_RESET, b"PUT", {}, "paid"),
+    (STATUSES, fault.BACKEND_STATUS, b"PUT", {"tries": 3}, "no"),
+    # a route says less
+    (Policy(Retry(on=("reset",))), fault.BACKEND_CONNECT, b"GET", {}, "no"),
+    (Policy(Retry(on=("connect",))), fault.BACKEND_FIRST_BYTE_TIMEOUT, b"GET", {}, "no"),
+    (Policy(Retry(on=("connect",))), fault.BACKEND_RESET, b"GET", {}, "no"),
+    (Policy(Retry(tries=1)), fault.BACKEND_CONNECT, b"GET", {}, "no"),
+    (OFF, fault.BACKEND_CONNECT, b"GET", {}, "no"),
+    (OFF, fault.BACKEND_RESET, b"GET", {"reused": True}, "no"),
+    (OFF, fault.BACKEND_UNSENT, b"POST", {"reused": True}, "free"),
+    # what is never repeated
+    (DEFAULT, fault.BACKEND_BAD_RESPONSE, b"GET", {}, "no"),
+    (DEFAULT, fault.BACKEND_BODY_CUT, b"GET", {}, "no"),
+    (DEFAULT, fault.BACKEND_TOTAL_TIMEOUT, b"GET", {}, "no"),
+    (DEFAULT, fault.CLIENT_GONE, b"GET", {}, "no"),
+    (DEFAULT, fault.OUT_OF_DESCRIPTORS, b"GET", {}, "no"),
+]
 
 
-def test_only_faults_of_backends_are_repeated():
-    assert all(case.side == "backend" for case in FAULTS if case.retry != "never")
-
-
-def test_the_decision_says_why():
+@pytest.mark.parametrize(("policy", "why", "method", "how", "expected"), TABLE)
+def test_table(policy: Policy, why: fault.Fault, method: bytes, how: dict[str, Any], expected: str) -> None:
     trace: list[str] = []
-    may_retry(fault.BACKEND_RESET, method=b"POST", reused=True, replayable=True, tries=1, most=2, trace=trace)
-    assert trace == ["POST is not idempotent"]
+    assert verdict(policy, why, method, trace=trace, **how) == expected
+    assert len(trace) == 1 and trace[0]
+
+
+def test_safe_methods_are_idempotent() -> None:
+    assert SAFE < IDEMPOTENT
+    assert b"POST" not in IDEMPOTENT and b"PATCH" not in IDEMPOTENT
+
+
+@given(
+    why=st.sampled_from(FAULTS),
+    method=st.sampled_from([b"POST", b"PATCH", b"FROB"]),
+    reused=st.booleans(),
+    replayable=st.booleans(),
+    tries=st.integers(1, 9),
+    policy=st.sampled_from([DEFAULT, STATUSES, OFF, Policy(Retry(on=("connect", "reset", "timeout", "502"), tries=9))]),
+)
+def test_what_is_not_idempotent_is_repeated_only_when_nothing_was_sent(
+    why: fault.Fault, method: bytes, reused: bool, replayable: bool, tries: int, policy: Policy
+) -> None:
+    if policy.verdict(why, method=method, reused=reused, replayable=replayable, tries=tries) != "no":
+        assert why.retry == "unsent"
+
+
+@given(
+    why=st.sampled_from(FAULTS),
+    method=st.sampled_from(sorted(IDEMPOTENT)),
+    reused=st.booleans(),
+    tries=st.integers(1, 9),
+)
+def test_what_was_sent_and_is_not_kept_is_never_repeated(
+    why: fault.Fault, method: bytes, reused: bool, tries: int
+) -> None:
+    if STATUSES.verdict(why, method=method, reused=reused, replayable=False, tries=tries) != "no":
+        assert why.retry == "unsent"
