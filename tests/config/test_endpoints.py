@@ -15,7 +15,7 @@ from revproxy.config.check_endpoints import check_client_endpoint, check_server_
 from revproxy.config.endpoints import (
     backend_authority,
     client_endpoint,
-    host_and_port,
+    endpoint_address,
     split_endpoint,
     stream_endpoint,
 )
@@ -206,4 +206,4 @@ def test_authorities_beside_a_tls_table(text: str, authority: str) -> None:
     ],
 )
 def test_hosts_of_endpoints(endpoint: str, found: tuple[str, int] | None) -> None:
-    assert host_and_port(endpoint) == found
+    assert endpoint_address(endpoint) == found
