@@ -103,7 +103,7 @@ def _health(key: Key, health: HealthCheck) -> Iterator[Found]:
             re.compile(health.body.encode("utf-8"))
         except re.error as e:
             yield Found((*key, "body"), f"{show(health.body)} can't be looked for in bytes: {e}")
-    if health.timeout > health.interval:
+    if health.timeout is not None and health.timeout > health.interval:
         yield Found((*key, "timeout"), "is longer than the interval; checks of a backend don't overlap")
     if health.method in ("HEAD", "CONNECT") and health.body is not None:
         yield Found((*key, "body"), f"the answer to {health.method} has no body; leave one of them out")

@@ -21,11 +21,14 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from revproxy.config import model
+from revproxy.config.endpoints import stream_endpoint
+from revproxy.config.upstreams import BackendTls
 from revproxy.keys import key_reader
 from revproxy.upstream.backend import DRAINED, DRAINING, GONE, SERVING, TRIAL, Backend, make_backend
 from revproxy.upstream.balance import balancer
 from revproxy.upstream.budget import Budget
 from revproxy.upstream.check import Check
+from revproxy.upstream.credentials import Credentials
 from revproxy.upstream.discovery import Source, sources as find_sources
 from revproxy.upstream.health import Monitor
 from revproxy.upstream.retry import SAFE
@@ -57,7 +60,7 @@ class Upstream:
     """
 
     __slots__ = (
-        "_agent", "_base", "_capped", "_chance", "_drains", "_found", "_gone", "_panics", "_rest", "_sources",
+        "_agent", "_base", "_capped", "_chance", "_credentials", "_drains", "_found", "_gone", "_panics", "_rest", "_sources",
         "_started", "_trials", "backends", "balancer", "budget", "host", "name", "pending", "reactor", "ready",
         "room", "single", "special", "sticky", "timeouts", "watch", "watching", "written",
     )  # fmt: skip
@@ -97,6 +100,7 @@ class Upstream:
         self._agent: UpstreamAgent | None = None
         self.pending = bool(self._sources) and not written.backends
         self._capped = written.max_requests is not None or written.max_connections is not None
+        self._credentials: Credentials | None = None
         self._panics = False
         self._found: dict[Source, tuple[Mapping[str, str], tuple[model.Backend, ...]]] = {}
         self.special = self.watching = True
@@ -143,7 +147,8 @@ class Upstream:
             backend.duty = SERVING
             backend.pool.closed = False
         else:
-            backend = make_backend(written, self.name, self.written, self.host, host, self.reactor, self._base)
+            credentials = self._credentials_for(name)
+            backend = make_backend(written, self.name, self.written, credentials, self.host, host, self.reactor)
             self._watch_over(backend)
         if not first:
             self.watch.say(backend, "joins", "it was found")
@@ -151,6 +156,14 @@ class Upstream:
         if self._started and backend.monitor is not None:
             backend.monitor.start()
         return backend
+
+    def _credentials_for(self, address: str) -> Credentials | None:
+        tls = self.written.tls
+        if tls is None and not stream_endpoint(address)[1]:
+            return None
+        if self._credentials is None:  # 15 ms and 0.8 MB with the system's authorities: once for all backends
+            self._credentials = Credentials.of(BackendTls() if tls is None else tls, self._base)
+        return self._credentials
 
     def _watch_over(self, backend: Backend) -> None:
         health = self.written.health
