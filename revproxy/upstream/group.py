@@ -61,8 +61,8 @@ class Upstream:
 
     __slots__ = (
         "_agent", "_base", "_capped", "_chance", "_credentials", "_drains", "_found", "_gone", "_panics", "_rest",
-        "_sources", "_started", "_trials", "backends", "balancer", "budget", "host", "name", "pending", "reactor", "ready",
-        "room", "single", "special", "sticky", "timeouts", "watch", "watching", "written",
+        "_sources", "_started", "_trials", "backends", "balancer", "budget", "host", "name", "pending", "reactor",
+        "ready", "room", "single", "special", "sticky", "timeouts", "watch", "watching", "written",
     )  # fmt: skip
 
     def __init__(
