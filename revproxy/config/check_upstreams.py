@@ -39,6 +39,8 @@ def check_upstreams(upstreams: Mapping[str, Upstream], base: str) -> Iterator[Fo
             yield Found(
                 (*key, "hash"), f'has no meaning with balance = {show(upstream.balance)}; write balance = "hash"'
             )
+        if upstream.passive is not None and any(status < 400 for status in upstream.passive.statuses):
+            yield Found((*key, "passive", "statuses"), "a status below 400 is no failure; write some from 400 to 599")
         if upstream.health is not None:
             yield from _health((*key, "health"), upstream.health)
         if upstream.tls is not None:

@@ -35,6 +35,7 @@ class Backend:
     :ivar checked: whether its health checks pass. :ivar health: ``WELL``, ``EJECTED`` or ``TRIAL``: by the traffic.
     :ivar trying: a request is out that is to show whether it is well again.
     :ivar answered: what it was ejected for were answers of its own, not their absence.
+    :ivar suspect: it failed the last request, or is on trial: an answer is news.
     :ivar freed: called with the backend when a request of it has ended, where somebody waits for that.
     """
 
@@ -59,6 +60,7 @@ class Backend:
     health: str = WELL
     trying: bool = False
     answered: bool = False
+    suspect: bool = False
     outlier: Outlier | None = None
     monitor: Any = None
     freed: Callable[[Backend], None] | None = None

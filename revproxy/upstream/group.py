@@ -55,7 +55,8 @@ class Upstream:
     :ivar ready: those that take turns now; the same object until something changes.
     :ivar single: the only backend, when there is but one: no balancer is asked.
     :ivar special: choosing one takes more than a pick: :meth:`choose` has to be asked.
-    :ivar watching: what comes back has to be told to :meth:`answered`.
+    :ivar watching: all that comes back has to be told to :meth:`answered`, not only what is bad news (a status
+        of 400 or more) or news of a suspect.
     :ivar pending: discovery has not answered yet.
     """
 
@@ -246,11 +247,7 @@ class Upstream:
         self._trials = tuple(b for b in serving if b.health is TRIAL and b.checked and b not in ready)
         self.single = self.ready[0] if len(serving) == 1 and self.ready else None
         watch = self.watch
-        self.watching = (
-            (watch.passive is not None and len(self.backends) > 1)
-            or watch.breaker is not None
-            or self.balancer.observe is not None
-        )
+        self.watching = watch.breaker is not None or self.balancer.observe is not None
         self.special = bool(
             self.timeouts.total is not None
             or watch.breaker is not None
