@@ -45,7 +45,8 @@ BOUNDS = {"gzip": (1, 9), "br": (0, 11), "zstd": (1, 19)}
 
 _PACKAGES = {"br": "brotli", "zstd": "backports.zstd"}
 _GZIP = 31  # zlib's wbits: a gzip header and a window of 32 KB
-_WINDOW = 17  # log2 of the window of zstd (RFC 9659 allows 23)
+_ZSTD_WINDOW = 19  # log2 of the window for a whole body (RFC 9659 allows 23)
+_ZSTD_STREAM = 17  # and for a stream: 1.7 % more bytes, in 130 KB less
 _TABLE = 15  # log2 of the entries of a table of a zstd stream
 _BROTLI_WINDOW = 18  # log2 of the window for a whole body
 _BROTLI_STREAM = 16  # and for a stream: 1.3 % more bytes than with 17, in 360 KB less
@@ -133,7 +134,7 @@ class ZstdEncoder:
 
     def __init__(self, library: Any, level: int) -> None:
         parameter = library.CompressionParameter
-        options = {parameter.compression_level: level, parameter.window_log: _WINDOW}
+        options = {parameter.compression_level: level, parameter.window_log: _ZSTD_STREAM}
         if level > 2:  # below, tables are small; above, zstd makes them for windows of megabytes
             options[parameter.hash_log] = options[parameter.chain_log] = _TABLE
         self._compressor = library.ZstdCompressor(options=options)
@@ -156,13 +157,14 @@ class ZstdEncoder:
 class Coding:
     """A coding at a level, by the library that was found.
 
-    :ivar name: as Content-Encoding has it. :ivar level: the level written. :ivar library: who does it.
+    :ivar name: as Content-Encoding has it. :ivar line: that field as it is sent.
+    :ivar level: the level written. :ivar library: who does it.
     :ivar inline: bytes that take half a millisecond: more at once belongs into a thread.
     :ivar encoder: makes an :class:`Encoder`.
     :ivar compress: compresses a whole body; the result grows by no more than a thousandth and 32 bytes.
     """
 
-    __slots__ = ("compress", "encoder", "inline", "level", "library", "name")
+    __slots__ = ("compress", "encoder", "inline", "level", "library", "line", "name")
 
     def __init__(
         self,
@@ -173,6 +175,7 @@ class Coding:
         compress: Callable[[bytes], bytes],
     ) -> None:
         self.name = name.encode("ascii")
+        self.line = b"Content-Encoding: " + self.name
         self.level = level
         self.library = library
         self.encoder = encoder
@@ -211,7 +214,7 @@ def make_coding(name: str, level: int | None = None, load: Callable[[str], Any] 
         )  # fmt: skip
     library, found = _zstd(load)
     parameter = library.CompressionParameter
-    options = {parameter.compression_level: level, parameter.window_log: _WINDOW}
+    options = {parameter.compression_level: level, parameter.window_log: _ZSTD_WINDOW}
     return Coding(
         name, level, found,
         lambda: ZstdEncoder(library, stream_level),
