@@ -44,6 +44,7 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _REFERENCE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _MEDIA = re.compile(r"[!#$&^_.+\-0-9A-Za-z]+/(?:[!#$&^_.+\-0-9A-Za-z]+|\*)")
+_SUFFIX = re.compile(r"\*\+[!#$&^_.\-0-9A-Za-z]+")
 _URL = re.compile(r"(?:https?:|\$\{?scheme\}?:)?//[^/\s]", re.IGNORECASE)
 
 _DURATION_HINT = 'write a number with a unit such as "250ms", "5s", "2m", "1h"'
@@ -241,6 +242,13 @@ def _media_type(value: object) -> str:
     return text.lower()
 
 
+def _type_pattern(value: object) -> str:
+    text = _string(value, "a media type")
+    if not _MEDIA.fullmatch(text) and not _SUFFIX.fullmatch(text):
+        raise wrong(text, "is not a media type", 'write one such as "text/html", "text/*" or "*+json"')
+    return text.lower()
+
+
 def _protocol(value: object) -> str:
     text = _token(value, "a protocol name").lower()
     if text == "h2c":
@@ -317,6 +325,7 @@ def _secret(value: object) -> str:
 
 #: The words of :mod:`revproxy.config.model` and who reads them.
 PARSERS: dict[str, Callable[[object], Any]] = {
+    "brotli level": _integer(0, 11, "a level"),
     "changed field": _changed_field,
     "cookie name": _cookie_name,
     "count": _integer(1, 2**31),
@@ -325,6 +334,7 @@ PARSERS: dict[str, Callable[[object], Any]] = {
     "duration or zero": _seconds,
     "field name": _field_name,
     "field value": _field_value,
+    "gzip level": _integer(1, 9, "a level"),
     "host": _host,
     "host pattern": _host_pattern,
     "key": _key,
@@ -354,7 +364,9 @@ PARSERS: dict[str, Callable[[object], Any]] = {
     "template": _template,
     "tier": tier,
     "text": _text,
+    "type pattern": _type_pattern,
     "upstream host": _upstream_host,
+    "zstd level": _integer(1, 19, "a level"),
 }
 
 
