@@ -44,8 +44,8 @@ def test_seconds(lines, max_age):
         b"max-age=1,",
         b'a="',
         b"\xff",
-    ]
-    + [b"a=" + b"x" * 5000],
+        b"a=" + b"x" * 5000,
+    ],
 )
 def test_what_is_malformed_says_nothing(line):
     """RFC 9213 2.1."""

@@ -13,9 +13,11 @@ from tests.cache.kit import headers, put, request, stored
 
 @pytest.mark.parametrize(
     "lines",
-    [["Vary: *"], ["Vary: *, *"], ["Vary: *", "Vary: *"], ["Vary: , *"], ["Vary:", "Vary: *"], ["Vary: *, Foo"]]
-    + [["Vary: Foo, *"], ["Vary: Foo", "Vary: bar , *"], ["Vary: " + ",".join(f"x{n}" for n in range(33))]],
-)
+    [
+        ["Vary: *"], ["Vary: *, *"], ["Vary: *", "Vary: *"], ["Vary: , *"], ["Vary:", "Vary: *"], ["Vary: *, Foo"],
+        ["Vary: Foo, *"], ["Vary: Foo", "Vary: bar , *"], ["Vary: " + ",".join(f"x{n}" for n in range(33))],
+    ],
+)  # fmt: skip
 def test_a_star_anywhere_is_never_stored(lines):
     """RFC 9111 4.1."""
     assert vary_names(headers(*lines)) is None
