@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from revproxy.cache.policy import Serve
 from revproxy.cache.ranges import Parts, content_range, parse_range, part_heads
 from revproxy.cache.stored import Stored
 from revproxy.cache.validators import is_unmodified, range_applies
@@ -74,9 +73,9 @@ def answer_conditional(stored: Stored, request: Request, now: float, trace: list
     return answer
 
 
-def hit_fields(stored: Stored, serve: Serve, status_field: Field | None = None) -> list[Field]:
+def hit_fields(stored: Stored, now: float, status_field: Field | None = None) -> list[Field]:
     """The fields of a stored response as it is sent: with Age, and Cache-Status where there is one."""
-    age = b"%d" % serve.age
+    age = b"%d" % stored.age(now)
     fields = [*stored.headers.fields, (b"age", age, b"Age: " + age, 0)]
     if status_field is not None:
         fields.append(status_field)

@@ -27,6 +27,10 @@ _ASCTIME = re.compile(rb"(?:mon|tue|wed|thu|fri|sat|sun) ([a-z]{3}) ([0-9 ][0-9]
 _LONGEST = 40  # bytes; the longest date has 33
 
 
+_REMEMBERED = 512  # dates
+_remembered: dict[bytes, int] = {}
+
+
 def parse_date(text: bytes, now: float) -> int | None:
     """Seconds since 1970 of an HTTP date, ``None`` when it is none.
 
@@ -34,11 +38,17 @@ def parse_date(text: bytes, now: float) -> int | None:
     """
     if len(text) > _LONGEST:
         return None
+    known = _remembered.get(text)
+    if known is not None:
+        return known
+    sent = text
     text = text.lower()
+    lasting = True
     if (match := _IMF.fullmatch(text)) is not None:
         day, month, year, hour, minute, second = match.groups()
     elif (match := _RFC850.fullmatch(text)) is not None:
         day, month, year, hour, minute, second = match.groups()
+        lasting = False
         # More than 50 years ahead is the most recent year in the past with these digits (RFC 9110 5.6.7).
         this = int(1970 + now / 31556952)
         full = this - this % 100 + int(year)
@@ -59,7 +69,12 @@ def parse_date(text: bytes, now: float) -> int | None:
         return None
     if d == 29 and number == 2 and (y % 4 or (not y % 100 and y % 400)):
         return None
-    return timegm((y, number, d, h, m, s, 0, 1, 0))
+    moment = timegm((y, number, d, h, m, s, 0, 1, 0))
+    if lasting:  # the same dates come again and again; what a year of two digits means does not last
+        if len(_remembered) >= _REMEMBERED:
+            _remembered.clear()
+        _remembered[sent] = moment
+    return moment
 
 
 def parse_age(values: Sequence[bytes]) -> int:

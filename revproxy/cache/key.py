@@ -72,12 +72,15 @@ def uri_key(rules: Rules, scheme: bytes, authority: bytes, path: bytes, query: b
     if query is not None and rules.parses_query:
         query = keyed_query(query, rules)
     target = path if query is None else path + b"?" + query
-    return b"%b\n%b\n%b\n%b" % (rules.name, scheme, authority, target)
+    return b"\n".join((rules.name, scheme, authority, target))
 
 
 def make_key(request: Request, rules: Rules) -> Key:
     """Where the responses to a request are. GET and HEAD share a key (RFC 9110 9.3.2)."""
-    uri = uri_key(rules, request.scheme, authority_of(request), request.path, request.query)
+    authority = request.authority.lower() or request.host
+    if b":" in authority:
+        authority = authority_of(request)
+    uri = uri_key(rules, request.scheme, authority, request.path, request.query)
     if not rules.key_headers and not rules.key_cookies:
         return (uri, b"")
     fields = request.headers.fields

@@ -48,24 +48,24 @@ class Forward:
     store: bool = True
 
 
+@frozen
 class Serve:
-    """Answer with what is stored.
+    """Answer with what is stored: its age and what is left of its freshness are ``stored.age(now)`` and ``.ttl(now)``.
 
-    :ivar age: seconds, for Age. :ivar ttl: seconds of freshness left, negative when it is stale.
-    :ivar validate: whether to validate it meanwhile (RFC 5861 3); one such request at a time is enough.
-    :ivar why: in words.
+    :param validate: whether to validate it meanwhile (RFC 5861 3); one such request at a time is enough.
+    :param why: in words.
     """
 
-    __slots__ = ("age", "ttl", "validate", "why")
+    why: str
+    validate: bool = False
 
-    def __init__(self, age: int, ttl: int, validate: bool, why: str) -> None:
-        self.age = age
-        self.ttl = ttl
-        self.validate = validate
-        self.why = why
 
-    def __repr__(self) -> str:
-        return f"<Serve age={self.age} ttl={self.ttl} validate={self.validate} {self.why!r}>"
+# All there are: a hit allocates nothing.
+FRESH = Serve("fresh")
+STALE_ALLOWED = Serve("stale, and max-stale allows it")
+STALE_MEANWHILE = Serve("stale, and validated meanwhile", validate=True)
+STALE_ON_ERROR = Serve("stale, and the backend failed")
+FRESH_ON_ERROR = Serve("fresh, and the backend that was to validate it failed")
 
 
 @frozen
@@ -225,8 +225,7 @@ def decide(
     :param varied: something is stored under the key, though not for requests like this one.
     """
     if ask is PLAIN and stored is not None and now < stored.serve_until and trace is None:
-        age = int(now - stored.born)
-        return Serve(age if age > 0 else 0, int(stored.fresh_until - now), False, "fresh")
+        return FRESH
     decision = _decide(stored, ask, now, varied)
     if trace is not None:
         if stored is not None:
@@ -251,15 +250,13 @@ def _decide(stored: Stored | None, ask: Ask, now: float, varied: bool) -> Decisi
         if bits & ONLY_IF_CACHED:
             return GatewayTimeout("only-if-cached, and what is stored is not for authorized requests")
         return Forward("request", "the request is authorized, and what is stored does not say that it may be shared")
-    age = max(0.0, now - stored.born)
-    fresh = now < stored.fresh_until
-    fwd, why = _objection(stored, ask, age, now)
+    fwd, why = _objection(stored, ask, now)
     if not why:
-        return Serve(int(age), _ttl(stored, now), False, "fresh" if fresh else "stale, and max-stale allows it")
+        return FRESH if now < stored.fresh_until else STALE_ALLOWED
     # RFC 5861 3; but not for one who asks for what is younger (RFC 9111 5.2.1.1)
     asks = bits & NO_CACHE or ask.max_age is not None or ask.min_fresh is not None
     if now < stored.while_until and not asks:
-        return Serve(int(age), _ttl(stored, now), True, "stale, and validated meanwhile")
+        return STALE_MEANWHILE
     if bits & ONLY_IF_CACHED:
         return GatewayTimeout(f"only-if-cached, and what is stored does not do: {why}")
     if can_validate(stored):
@@ -267,19 +264,14 @@ def _decide(stored: Stored | None, ask: Ask, now: float, varied: bool) -> Decisi
     return Forward(fwd, why, not bits & NO_STORE)
 
 
-def _ttl(stored: Stored, now: float) -> int:
-    """Seconds of freshness left, rounded down: what is stale never has 0."""
-    return int((stored.fresh_until - now) // 1)
-
-
-def _objection(stored: Stored, ask: Ask, age: float, now: float) -> tuple[str, str]:
+def _objection(stored: Stored, ask: Ask, now: float) -> tuple[str, str]:
     """Why a stored response can't be sent as it is: for Cache-Status, and in words, ``""`` when it can."""
     fresh = now < stored.fresh_until
     if ask.bits & NO_CACHE:
         return ("request" if fresh else "stale"), "no-cache in the request"
     if stored.bits & NO_CACHE:
         return "stale", "no-cache"
-    if ask.max_age is not None and age > ask.max_age:
+    if ask.max_age is not None and now - stored.born > ask.max_age:
         # RFC 8246 2: what is immutable need not be validated while it is fresh, unless by no-cache
         if not (fresh and stored.bits & IMMUTABLE):
             return ("request" if fresh else "stale"), "older than the request's max-age"
@@ -318,4 +310,4 @@ def on_error(
         trace.append("serve: stale on error" if serves else f"the error goes on: {why}")
     if not serves:
         return None
-    return Serve(stored.age(now), _ttl(stored, now), False, "stale, and the backend failed")
+    return FRESH_ON_ERROR if now < stored.fresh_until else STALE_ON_ERROR

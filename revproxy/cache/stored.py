@@ -90,6 +90,10 @@ class Stored:
         """Whole seconds of its current age (RFC 9111 4.2.3), never negative."""
         return max(0, int(now - self.born))
 
+    def ttl(self, now: float) -> int:
+        """Whole seconds of freshness left, rounded down: negative once it is stale (RFC 9211 2.4)."""
+        return int((self.fresh_until - now) // 1)
+
     def __repr__(self) -> str:
         return f"<Stored {self.status} {self.source}={self.lifetime} vary={self.vary} length={self.length}>"
 

@@ -23,6 +23,9 @@ _SINGLE = frozenset(
     b"user-agent cookie authorization referer origin host if-modified-since date from sec-ch-ua-platform".split()
 )
 _SEPARATOR = re.compile(rb"[ \t]*,[ \t]*")
+_REMEMBERED = 1024  # values
+_SHORT = 256  # bytes of a value that is remembered
+_remembered: dict[tuple[bytes, bytes], bytes] = {}
 _MOST = 32  # names of a Vary that is followed
 
 
@@ -62,4 +65,18 @@ def normal_value(name: bytes, values: list[bytes]) -> bytes | None:
 def vary_values(names: tuple[bytes, ...], headers: Headers) -> tuple[bytes | None, ...]:
     """What a request's fields of these names say, to be compared with those of another request."""
     fields = headers.fields
-    return tuple([normal_value(name, [f[1] for f in fields if f[0] == name]) for name in names])
+    said: list[bytes | None] = []
+    for name in names:
+        values = [f[1] for f in fields if f[0] == name]
+        if len(values) == 1 and name in _FOLDED:  # the same few values, again and again
+            value = _remembered.get((name, values[0]))
+            if value is None:
+                value = normal_value(name, values)
+                if value is not None and len(values[0]) <= _SHORT:
+                    if len(_remembered) >= _REMEMBERED:
+                        _remembered.clear()
+                    _remembered[name, values[0]] = value
+            said.append(value)
+        else:
+            said.append(normal_value(name, values))
+    return tuple(said)
