@@ -261,7 +261,8 @@ def freshen(
         made.vary, made.selected = stored.vary, stored.selected
     else:
         made.vary, made.selected = names, vary_values(names, request.headers)
-    refused, drop = _refuse_response(merged, said, rules), True
+    refused = _refuse_response(merged, said, rules)
+    drop = refused != "set-cookie"  # that is for this client alone; the old one can be asked about again
     if not refused and names is None:
         refused = "vary names everything"
     if not refused and parse_directives(request.headers.get_all(b"cache-control")).bits & NO_STORE:
