@@ -302,6 +302,12 @@ def test_what_rfc_9111_forbids_is_never_served(said, wanted, after, grace):
     assert type(decide(one, ask, now, trace=[])) is type(decision)
 
 
+def test_a_plain_hit_allocates_nothing():
+    one = stored("Cache-Control: max-age=9")
+    assert decide(one, asks("Accept: x"), NOW) is FRESH
+    assert decide(one, asks("Cache-Control: x"), NOW) is FRESH
+
+
 def test_an_ask_says_nothing_at_first():
     ask = Ask()
     assert (ask.bits, ask.forward, ask.conditional, ask.authorized) == (0, None, False, False)
