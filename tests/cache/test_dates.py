@@ -43,6 +43,8 @@ def test_dates(text):
         b"Sun, 29 Feb 1993 08:49:37 GMT",
         b"Sun, 00 Nov 1994 08:49:37 GMT",
         b"Sun, 06 Nov 1994 24:00:00 GMT",
+        b"Sun, 06 Nov 1994 08:60:37 GMT",
+        b"Sun, 06 Nov 1994 08:49:61 GMT",
         b"Sun, 06 Now 1994 08:49:37 GMT",
         b"Sun, 06 Nov 0000 08:49:37 GMT",
         b"0",
