@@ -5,7 +5,8 @@ Rules of this module:
 * the order is: :func:`read_request` (is it for the cache at all), the key, :func:`choose` (which
   variant), :func:`decide` (as it is, stale, validated first, or not at all), and :func:`on_error`
   when the backend fails. No I/O, no clock: ``now`` is the wall clock in seconds;
-* a request without special fields is one pass over its names and one comparison of times;
+* a request without special fields is one pass over its names and one comparison of times: 1.9 us
+  for 12 fields, where one list comprehension over them takes 2.5 (a busy machine; the ratio counts);
 * decisions are values with the reason that Cache-Status gives (``fwd``: RFC 9211 2.2) and one in
   words; ``trace`` collects the words of each step where somebody asks.
 """
