@@ -1,0 +1,82 @@
+"""Which stored response was meant for requests like this one: Vary (RFC 9111 4.1, RFC 9110 12.5.5).
+
+Rules of this module:
+
+* two requests match when the nominated fields have the same values in normal form; a field that is
+  absent matches only where it is absent;
+* the normal form joins lines and drops white space around commas outside quotes; codings,
+  languages and charsets are lower case, and codings are sorted. Languages are not: many origins
+  read their order as a preference. Fields that are no lists are left as they are;
+* ``*`` anywhere in the list never matches, so that such a response is not stored.
+"""
+
+from __future__ import annotations
+
+import re
+
+from revproxy.http.message import Headers
+
+_FOLDED = frozenset({b"accept-encoding", b"accept-language", b"accept-charset"})
+_SORTED = frozenset({b"accept-encoding", b"accept-charset"})
+#: Fields whose commas are no separators.
+_SINGLE = frozenset(
+    b"user-agent cookie authorization referer origin host if-modified-since date from sec-ch-ua-platform".split()
+)
+_SEPARATOR = re.compile(rb"[ \t]*,[ \t]*")
+_REMEMBERED = 1024  # values
+_SHORT = 256  # bytes of a value that is remembered
+_remembered: dict[tuple[bytes, bytes], bytes] = {}
+_MOST = 32  # names of a Vary that is followed
+
+
+def vary_names(headers: Headers) -> tuple[bytes, ...] | None:
+    """The fields that a response was chosen by: lower case, sorted; ``None`` when it never matches.
+
+    That is so for ``*``, and for more than 32 names.
+    """
+    names: set[bytes] = set()
+    for f in headers.fields:
+        if f[0] == b"vary":
+            names.update(name for part in f[1].split(b",") if (name := part.strip(b" \t").lower()))
+    if b"*" in names or len(names) > _MOST:
+        return None
+    return tuple(sorted(names))
+
+
+def normal_value(name: bytes, values: list[bytes]) -> bytes | None:
+    """The value of a request's field that is compared; ``None`` where there is no such field.
+
+    :param name: lower case. :param values: those of its lines, in order.
+    """
+    if not values:
+        return None
+    if name in _SINGLE:
+        return b"\n".join(values)
+    joined = values[0] if len(values) == 1 else b",".join(values)
+    if b'"' in joined:  # commas and spaces in quotes mean themselves
+        return joined
+    if name in _FOLDED:
+        joined = joined.lower().replace(b" ", b"").replace(b"\t", b"")
+        if name in _SORTED:
+            return b",".join(sorted(filter(None, joined.split(b","))))
+    return _SEPARATOR.sub(b",", joined).strip(b" \t,")
+
+
+def vary_values(names: tuple[bytes, ...], headers: Headers) -> tuple[bytes | None, ...]:
+    """What a request's fields of these names say, to be compared with those of another request."""
+    fields = headers.fields
+    said: list[bytes | None] = []
+    for name in names:
+        values = [f[1] for f in fields if f[0] == name]
+        if len(values) == 1 and name in _FOLDED:  # the same few values, again and again
+            value = _remembered.get((name, values[0]))
+            if value is None:
+                value = normal_value(name, values)
+                if value is not None and len(values[0]) <= _SHORT:
+                    if len(_remembered) >= _REMEMBERED:
+                        _remembered.clear()
+                    _remembered[name, values[0]] = value
+            said.append(value)
+        else:
+            said.append(normal_value(name, values))
+    return tuple(said)
