@@ -63,14 +63,16 @@ class Exchange:
     :ivar sent: body bytes for the client. :ivar received: body bytes from the client.
     :ivar started: reactor seconds of the head's arrival; ``connect_time`` and ``first_byte_time``
         are seconds since then.
+    :ivar origin: the exchange that asked a backend on its behalf (:meth:`child`), or ``None``.
+    :ivar note: what a handler has to remember of it.
     :ivar context: a place for the user's hooks; a dict, made on first use.
     """
 
     __slots__ = (
         "_context", "_prefix_limit", "_prefix_waiter", "_request_id", "backend", "client", "connect_time",
         "delivering", "detail", "early_body", "early_end", "engine", "fault", "first_byte_time", "held", "held_size",
-        "on_finished", "received", "repeats", "replay", "request", "response", "route", "sent", "sink", "started",
-        "state", "trailers", "tried", "tries", "waiting",
+        "note", "on_finished", "origin", "received", "repeats", "replay", "request", "response", "route", "sent",
+        "sink", "started", "state", "trailers", "tried", "tries", "waiting",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, client: Any, request: Request) -> None:
@@ -88,6 +90,8 @@ class Exchange:
         self.backend: Any = None
         self.tries = 0
         self.repeats = 0
+        self.origin: Exchange | None = None
+        self.note: Any = None
         self.tried: tuple[Any, ...] = ()
         self.fault: Fault | None = None
         self.detail = ""
@@ -130,11 +134,13 @@ class Exchange:
 
     @property
     def upstream_name(self) -> str:
-        return "" if self.backend is None else self.backend.upstream_name
+        backend = self.backend if self.origin is None else self.origin.backend
+        return "" if backend is None else backend.upstream_name
 
     @property
     def backend_name(self) -> str:
-        return "" if self.backend is None else self.backend.name
+        backend = self.backend if self.origin is None else self.origin.backend
+        return "" if backend is None else backend.name
 
     # -- 1 to 4: from the client's head to the handler
 
@@ -154,6 +160,16 @@ class Exchange:
             self._handle()
         else:
             self.take(route)
+
+    @classmethod
+    def child(cls, engine: Engine, client: Any, request: Request) -> Exchange:
+        """An exchange on behalf of others, for a client side that is no client: it is not logged by itself.
+
+        Start it with :meth:`take`, and a route without hooks of the client side.
+        """
+        exchange = _Child(engine, client, request)
+        exchange.state = ASKED
+        return exchange
 
     def take(self, route: Route | None) -> None:
         """Go the way of ``route``: its limits, its hooks, its handler. A handler may send it on to another."""
@@ -309,6 +325,13 @@ class Exchange:
         if self.early_end is not None and not ended:
             self.response_end(self.early_end)
 
+    def serve(self, response: Response, first: bytes, ended: bool) -> None:
+        """A response that went through the backend's side before: from a store, or from a :meth:`child`."""
+        self.response = response
+        if self.engine.log is not None:
+            self.first_byte_time = self.engine.seconds() - self.started
+        self._deliver(first, ended)
+
     def response_body(self, data: bytes) -> None:
         """Body bytes from the sink."""
         if self.state <= ASKED:  # the head still waits for a hook; a transport may hand on more than it was asked for
@@ -402,12 +425,24 @@ class Exchange:
         if finished is not None:
             self.on_finished = None
             finished(self)
-        engine = self.engine
-        if engine.log is not None or self.fault is not None:
-            engine.finished(self)
+        if self.engine.log is not None or self.fault is not None:
+            self.log()
         self.sink = self.held = self.replay = None
         backend = self.backend
         if backend is not None:
             backend.active -= 1
             if backend.freed is not None:
                 backend.freed(backend)
+
+    def log(self) -> None:
+        """Tell the logs that it is over."""
+        self.engine.finished(self)
+
+
+class _Child(Exchange):
+    """See :meth:`Exchange.child`."""
+
+    __slots__ = ()
+
+    def log(self) -> None:
+        """Those on whose behalf it was are logged."""

@@ -143,11 +143,15 @@ class RouteTable:
     routes: tuple[Route, ...] = ()
     #: Live objects that belong to this table: upstreams by name.
     upstreams: dict[str, Any] = Factory(dict)
+    #: Stores of responses: the one that routes share under ``""``, others by the names of their routes.
+    stores: dict[str, Any] = Factory(dict)
 
     @classmethod
-    def build(cls, entries: Iterable[Entry], upstreams: dict[str, Any] | None = None) -> RouteTable:
+    def build(
+        cls, entries: Iterable[Entry], upstreams: dict[str, Any] | None = None, stores: dict[str, Any] | None = None
+    ) -> RouteTable:
         """A table from entries in the order they were written."""
-        table = cls(upstreams=upstreams or {})
+        table = cls(upstreams=upstreams or {}, stores=stores or {})
         routes: list[Route] = []
         for entry in entries:
             if entry.route not in routes[-1:]:

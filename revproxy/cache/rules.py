@@ -19,6 +19,10 @@ def _lower(names: Iterable[bytes]) -> tuple[bytes, ...]:
     return tuple(name.lower() for name in names)
 
 
+def _whole(names: Iterable[bytes]) -> tuple[bytes, ...]:
+    return tuple(names)
+
+
 @frozen
 class Rules:
     """The options of one route's cache. All names are bytes, and lower case once they are here.
@@ -51,15 +55,15 @@ class Rules:
 
     name: bytes = b""
     key_headers: tuple[bytes, ...] = field(default=(), converter=_lower)
-    key_cookies: tuple[bytes, ...] = field(default=(), converter=tuple)
+    key_cookies: tuple[bytes, ...] = field(default=(), converter=_whole)
     query_sort: bool = False
-    query_ignore: tuple[bytes, ...] = field(default=(), converter=tuple)
+    query_ignore: tuple[bytes, ...] = field(default=(), converter=_whole)
     query_only: tuple[bytes, ...] | None = None
     default_ttl: Ttls = field(factory=dict)
     override_ttl: Ttls = field(factory=dict)
     bypass_headers: tuple[bytes, ...] = field(default=(), converter=_lower)
-    bypass_cookies: tuple[bytes, ...] = field(default=(), converter=tuple)
-    bypass_query: tuple[bytes, ...] = field(default=(), converter=tuple)
+    bypass_cookies: tuple[bytes, ...] = field(default=(), converter=_whole)
+    bypass_query: tuple[bytes, ...] = field(default=(), converter=_whole)
     honour_client: bool = True
     grace: float = 0.0
     disconnected: float = 86400.0

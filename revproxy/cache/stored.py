@@ -94,6 +94,11 @@ class Stored:
         """Whole seconds of freshness left, rounded down: negative once it is stale (RFC 9211 2.4)."""
         return int((self.fresh_until - now) // 1)
 
+    def expire(self, now: float) -> None:
+        """It is stale from this moment on, and may be validated."""
+        self.fresh_until = min(self.fresh_until, now)
+        self.serve_until = min(self.serve_until, now)
+
     def __repr__(self) -> str:
         return f"<Stored {self.status} {self.source}={self.lifetime} vary={self.vary} length={self.length}>"
 

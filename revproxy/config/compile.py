@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from revproxy.cache.compile import compile_rules
+from revproxy.cache.handler import Cache
+from revproxy.cache.store import Store
 from revproxy.config import model
 from revproxy.config.conditions import conditions
 from revproxy.config.errors import ConfigError, Problem
@@ -51,17 +55,18 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
     # a backend's Via names what is behind; ours is added by a hook where it is asked for
     hide = hidden_names((*config.server.hide, "via"))
     forwards = _Forwards(upstreams, hide, config.server.forwarded)
+    stores: dict[str, Store] = {}
     entries = []
     for index, route in enumerate(config.routes):
         try:
-            entries.append(_entry(config, route, index, forwards, reactor))
+            entries.append(_entry(config, route, index, forwards, stores, reactor))
         except ValueError as e:
             line = locate(config.source, ("routes", index)) if config.source else None
             name = f" ({route.name})" if route.name else ""
             problems.append(Problem(key=f"routes[{index}]{name}", text=str(e), line=line, source=config.source))
     if problems:
         raise ConfigError(problems)
-    return RouteTable.build(entries, upstreams)
+    return RouteTable.build(entries, upstreams, stores)
 
 
 class _Forwards:
@@ -80,7 +85,14 @@ class _Forwards:
         return self._made[key]
 
 
-def _entry(config: model.Config, written: model.Route, index: int, forwards: _Forwards, reactor: Any) -> Entry:
+def _entry(
+    config: model.Config,
+    written: model.Route,
+    index: int,
+    forwards: _Forwards,
+    stores: dict[str, Store],
+    reactor: Any,
+) -> Entry:
     server = config.server
     client_request: list[Any] = []
     backend_request: list[Any] = []
@@ -113,11 +125,16 @@ def _entry(config: model.Config, written: model.Route, index: int, forwards: _Fo
     if server.via_response and server.via is not None:
         via = model.HeaderChanges(add={"Via": f"1.1 {server.via}"})
         client_response.append(response_changes(via))
+    name = written.name or f"route-{index + 1}"
+    handler = _handler(config, written, forwards)
+    if written.cache is not None:
+        handler = _cache(config, written, name, handler, (backend_request, backend_response), stores, reactor)
+        client_response.append(handler.after)
     rate = server.minimum_rate if written.minimum_rate == "server" else written.minimum_rate
     body = "server" if written.limits is None else written.limits.body
     route = Route(
-        name=written.name or f"route-{index + 1}",
-        handler=_handler(config, written, forwards),
+        name=name,
+        handler=handler,
         client_request=tuple(client_request),
         backend_request=tuple(backend_request),
         # the last to see the request is the first to see the response
@@ -135,6 +152,32 @@ def _entry(config: model.Config, written: model.Route, index: int, forwards: _Fo
         paths=[path.encode("utf-8") for path in written.match.path],
         conditions=conditions(written.match),
     )
+
+
+def _cache(
+    config: model.Config,
+    written: model.Route,
+    name: str,
+    inner: Any,
+    hooks: tuple[list[Any], list[Any]],
+    stores: dict[str, Store],
+    reactor: Any,
+) -> Cache:
+    cache = written.cache
+    assert cache is not None
+    if cache.size is None:
+        largest = config.cache.largest
+        store = stores.get("")
+        if store is None:
+            store = stores[""] = Store(config.cache.size, largest)
+    else:
+        largest = min(cache.largest, cache.size)
+        store = stores[name] = Store(cache.size, largest)
+    # of what one upstream serves, a POST by one route changes what is stored by another
+    rules = compile_rules(cache, written.upstream or name, largest)
+    fill = Route(name, inner, backend_request=tuple(hooks[0]), backend_response=tuple(reversed(hooks[1])))
+    offset = time.time() - reactor.seconds()
+    return Cache(inner, rules, store, fill, lambda: reactor.seconds() + offset)
 
 
 def _handler(config: model.Config, written: model.Route, forwards: _Forwards) -> Any:

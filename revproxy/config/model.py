@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from attrs import Factory, field, frozen
 
+from revproxy.config.caching import Cache as Cache, CacheBypass as CacheBypass, CacheStore as CacheStore
 from revproxy.config.upstreams import (
     Backend as Backend,
     BackendTls as BackendTls,
@@ -275,6 +276,7 @@ class Route:
     buffer: Buffer | None = None
     upgrade: tuple[Protocol, ...] = ("websocket",)
     middleware: tuple[Middleware, ...] = ()
+    cache: Cache | None = None
     retry: Retry | None = Retry()
     upstream: Name | None = None
     split: Split | None = None
@@ -293,6 +295,7 @@ class Config:
     listen: tuple[Listen, ...] = ()
     upstreams: Mapping[Name, Upstream] = Factory(dict)
     routes: tuple[Route, ...] = ()
+    cache: CacheStore = CacheStore()
     #: Folder that relative paths in the configuration start from.
     base: str = field(default=".")
     #: The file it came from, for messages; ``""`` for none.

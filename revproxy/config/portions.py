@@ -11,6 +11,7 @@ from revproxy.config.errors import either, nearest, wrong
 RETRY_ON = ("connect", "reset", "timeout")
 
 _PERCENT = re.compile(r"([0-9]{1,5}(?:\.[0-9]{1,3})?)%", re.ASCII)
+_CLASS = re.compile(r"([2-5][0-9]{2})|([2-5])xx", re.ASCII)
 _STATUSES = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?", re.ASCII)
 
 
@@ -62,6 +63,17 @@ def retry_condition(value: object) -> str:
             raise wrong(text, "is not known here", "write a status without quotes")
         raise wrong(text, "is not known here", hint, nearest(text, RETRY_ON))
     return text
+
+
+def status_class(value: object) -> int:
+    """``200`` is itself, ``"4xx"`` is 4, ``"any"`` is 0."""
+    text = str(value)
+    if text == "any":
+        return 0
+    match = _CLASS.fullmatch(text)
+    if match is None:
+        raise wrong(value, "is not a status", 'write a status such as 200, a class such as "4xx", or "any"')
+    return int(match[1]) if match[2] is None else int(match[2])
 
 
 def status_range(value: object) -> str:

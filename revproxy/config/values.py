@@ -17,7 +17,7 @@ from typing import Any
 from revproxy.config import variables
 from revproxy.config.errors import Wrong, show, wrong
 from revproxy.config.hosts import NETWORK_HINT, host_name, host_pattern, network, upstream_host
-from revproxy.config.portions import portion, retry_condition, status_range, tier
+from revproxy.config.portions import portion, retry_condition, status_class, status_range, tier
 from revproxy.config.units import parse_duration, parse_rate, parse_size
 from revproxy.http.target import normalise_path
 
@@ -359,6 +359,7 @@ PARSERS: dict[str, Callable[[object], Any]] = {
     "size": _above_zero(_bytes),
     "size or zero": _bytes,
     "status": _integer(200, 599, "a status"),
+    "status class": status_class,
     "status range": status_range,
     "target": _target,
     "template": _template,

@@ -1,0 +1,208 @@
+"""Sending what is stored, or being stored, to one client at that client's pace."""
+
+from __future__ import annotations
+
+from collections import deque
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any
+
+from revproxy.cache.answer import (
+    NotModified,
+    NotSatisfiable,
+    Partial,
+    answer_conditional,
+    hit_fields,
+    not_modified_fields,
+    not_satisfiable_fields,
+    slices,
+)
+from revproxy.cache.entry import Entry, Filling
+from revproxy.errorpages import reason
+from revproxy.fault import Fault
+from revproxy.http.message import Field, Headers, Response
+from revproxy.stream import DONE
+
+if TYPE_CHECKING:
+    from revproxy.cache.fill import Fill
+    from revproxy.cache.policy import Ask
+    from revproxy.cache.store import Store
+    from revproxy.cache.stored import Stored
+    from revproxy.exchange import Exchange
+
+#: What is to be sent: bytes of ours, or from one byte of the body to another (``None``: to its end).
+Segment = bytes | tuple[int, int | None]
+
+
+class Reader:
+    """The sink of an exchange that is answered from a body in the store; it goes on as the client takes it.
+
+    :ivar source: whose body. :ivar fill: who writes it, ``None`` when it is complete.
+    """
+
+    __slots__ = ("_pausing", "_segments", "_store", "exchange", "fill", "source")
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        store: Store,
+        source: Entry | Filling,
+        segments: list[Segment],
+        fill: Fill | None = None,
+    ) -> None:
+        self.exchange = exchange
+        self.source = source
+        self.fill = fill
+        self._store = store
+        self._segments: deque[Segment] = deque(segments)
+        self._pausing = 0
+
+    def begin(self, response: Response) -> None:
+        """Send the head, with the first of the body."""
+        exchange = self.exchange
+        first = self._next()
+        if not self._segments:
+            exchange.serve(response, first, True)
+            return
+        self._store.hold(self.source)
+        exchange.sink = self
+        exchange.serve(response, first, False)
+        if exchange.state != DONE:
+            self.pump()
+
+    def _next(self) -> bytes:
+        segments = self._segments
+        while segments:
+            segment = segments[0]
+            if isinstance(segment, bytes):
+                segments.popleft()
+                if segment:
+                    return segment
+                continue
+            start, stop = segment
+            data = self.source.read(start) if stop is None or start < stop else b""
+            if stop is not None and len(data) > stop - start:
+                data = data[: stop - start]
+            start += len(data)
+            if stop is not None and start >= stop:
+                segments.popleft()
+            else:
+                segments[0] = (start, stop)
+            if data or stop is None:
+                return data
+        return b""
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the client has not been sent all that is there."""
+        segment = self._segments[0] if self._segments else None
+        return self._pausing != 0 or not isinstance(segment, tuple) or segment[0] < self.source.length
+
+    def pump(self) -> None:
+        """Send what there is, as far as the client takes it."""
+        exchange = self.exchange
+        while not self._pausing:
+            data = self._next()
+            if not data:
+                break
+            exchange.response_body(data)
+            if exchange.state == DONE:
+                return
+        if not self._segments:
+            self._finish()
+
+    def complete(self) -> None:
+        """The body has come to its end."""
+        self.fill = None
+        if self._segments:
+            last = self._segments[-1]
+            if isinstance(last, tuple):
+                self._segments[-1] = (last[0], self.source.length)
+                if last[0] >= self.source.length:
+                    self._segments.pop()
+        self.pump()
+
+    def _finish(self) -> None:
+        exchange = self.exchange
+        if exchange.sink is self:
+            exchange.sink = None
+            self._store.release(self.source)
+            exchange.response_end()
+
+    # -- the verbs of a sink
+
+    def write_body(self, data: bytes) -> None:
+        """Nobody asks for a request's body."""
+
+    def end(self, trailers: Any = ()) -> None:
+        """Nor for its end."""
+
+    def abort(self, fault: Fault) -> None:
+        """The client is gone, or the exchange failed."""
+        self._segments.clear()
+        self._store.release(self.source)
+        fill, self.fill = self.fill, None
+        if fill is not None:
+            fill.left(self)
+
+    def pause_reading(self, why: int) -> None:
+        """The client can't take more."""
+        self._pausing |= why
+        if self.fill is not None:
+            self.fill.paced()
+
+    def resume_reading(self, why: int) -> None:
+        """That reason is gone."""
+        if self._pausing & why:
+            self._pausing &= ~why
+            if not self._pausing:
+                self.pump()
+                if self.fill is not None:
+                    self.fill.paced()
+
+
+def respond(
+    exchange: Exchange,
+    store: Store,
+    stored: Stored,
+    entry: Entry,
+    ask: Ask,
+    now: float,
+    status_field: Field | None,
+) -> None:
+    """Answer with a stored response: whole, in parts, or that the client has it."""
+    request = exchange.request
+    fields = hit_fields(stored, now, status_field)
+    if ask.conditional:
+        answer = answer_conditional(stored, request, now)
+        if isinstance(answer, NotModified):
+            _bare(exchange, 304, not_modified_fields(fields))
+            return
+        if isinstance(answer, NotSatisfiable):
+            unsatisfied = not_satisfiable_fields(stored)
+            if status_field is not None:
+                unsatisfied.append(status_field)
+            exchange.serve(Response(416, Headers(unsatisfied), reason=reason(416), length=0), b"", True)
+            return
+        if isinstance(answer, Partial):
+            cut = slices(fields, answer.parts, entry.length, token_hex(12).encode("ascii"))
+            segments: list[Segment] = []
+            for before, part in zip(cut.before, cut.parts, strict=True):
+                segments += [before, part] if before else [part]
+            if cut.after:
+                segments.append(cut.after)
+            response = Response(206, Headers(cut.fields), reason=reason(206), length=cut.length)
+            Reader(exchange, store, entry, segments).begin(response)
+            return
+    length = entry.length
+    response = Response(stored.status, Headers(fields), reason=stored.reason, length=length)
+    body = entry.body
+    if request.method == b"HEAD" or not length:
+        exchange.serve(response, b"", True)
+    elif isinstance(body, bytes):
+        exchange.serve(response, body, True)
+    else:
+        Reader(exchange, store, entry, [(0, length)]).begin(response)
+
+
+def _bare(exchange: Exchange, status: int, fields: list[Field]) -> None:
+    exchange.serve(Response(status, Headers(fields), reason=reason(status)), b"", True)
