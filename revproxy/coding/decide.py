@@ -24,7 +24,7 @@ from typing import Any
 from revproxy.coding.encoders import CODINGS, STREAM_CODINGS, Coding, available, make_coding
 from revproxy.coding.negotiate import Negotiator
 from revproxy.config.coding import Compress
-from revproxy.http.message import LENGTH, OURS, Field, Request, Response
+from revproxy.http.message import LENGTH, OURS, Field, Headers, Request, Response
 
 #: Fields about the bytes as they were: Content-Length, ranges (RFC 9110 14.3) and digests (RFC 9530, 3230, 1864).
 STALE = frozenset(b"content-length accept-ranges content-digest repr-digest digest content-md5".split())
@@ -112,11 +112,15 @@ class Decision:
 
 
 def decide(
-    request: Request, response: Response, compression: Compression, trace: list[str] | None = None
+    request: Request,
+    response: Response,
+    compression: Compression,
+    trace: list[str] | None = None,
+    asked: Headers | None = None,
 ) -> Decision | None:
     """Whether ``response`` is compressed for who sent ``request``; changes neither.
 
-    :param trace: gets the reason.
+    :param trace: gets the reason. :param asked: the fields that the client sent, if not those of ``request``.
     :return: ``None`` when nothing changes.
     """
     status = response.status
@@ -143,8 +147,10 @@ def decide(
                 control += b"," + f[1]
     if control is not None and _forbids(control):
         return _nothing(trace, "says no-transform")
+    if asked is None:
+        asked = request.headers
     if status == 304:
-        return _not_modified(request, fields, content_type, etag, vary, compression, trace)
+        return _not_modified(asked, fields, content_type, etag, vary, compression, trace)
     kind = _NO if content_type is None else compression.kind(content_type)
     if kind == _NO:
         return _nothing(trace, "is of a type that is not compressed")
@@ -153,7 +159,7 @@ def decide(
         return _nothing(trace, "is too small")
     if status == 206:  # says Vary as the whole would (RFC 9110 15.3.7)
         return _plain(fields, vary, trace, "is a part")
-    coding = _chosen(request, compression, kind)
+    coding = _chosen(asked, compression, kind)
     if coding is None:
         return _plain(fields, vary, trace, "is not accepted compressed")
     changed = [f for f in fields if f[0] not in STALE]
@@ -182,9 +188,9 @@ def _plain(fields: list[Field], vary: bytes | None, trace: list[str] | None, why
     return None if varied is fields else Decision(varied)
 
 
-def _chosen(request: Request, compression: Compression, kind: int) -> Coding | None:
+def _chosen(asked: Headers, compression: Compression, kind: int) -> Coding | None:
     accepted: bytes | None = None
-    for f in request.headers.fields:
+    for f in asked.fields:
         if f[0] in _ASKED:
             if f[0] == b"accept-encoding":
                 accepted = f[1] if accepted is None else accepted + b"," + f[1]
@@ -222,7 +228,7 @@ def _varied(fields: list[Field], vary: bytes | None) -> list[Field]:
 
 
 def _not_modified(
-    request: Request,
+    asked: Headers,
     fields: list[Field],
     content_type: bytes | None,
     etag: bytes | None,
@@ -236,7 +242,7 @@ def _not_modified(
     """
     weak = False
     if etag is not None and etag.startswith(b'"'):
-        weak = any(etag in _WEAK.findall(value) for value in request.headers.get_all(b"if-none-match"))
+        weak = any(etag in _WEAK.findall(value) for value in asked.get_all(b"if-none-match"))
     if not weak and (content_type is None or compression.kind(content_type) == _NO):
         return _nothing(trace, "has no body")
     if weak:

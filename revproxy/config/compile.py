@@ -7,6 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from revproxy.coding.encoders import MissingPackage
 from revproxy.config import model
 from revproxy.config.conditions import conditions
 from revproxy.config.errors import ConfigError, Problem
@@ -19,6 +20,7 @@ from revproxy.http.forwarding import hidden_names
 from revproxy.http.rewrite import prefix_mapping
 from revproxy.keys import key_reader
 from revproxy.middleware.buffer import buffering
+from revproxy.middleware.compress import compressing, remember_asked
 from revproxy.middleware.headers import request_changes, response_changes
 from revproxy.middleware.policy import load_object, policy
 from revproxy.middleware.rewrite import rewriting
@@ -55,6 +57,9 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
     for index, route in enumerate(config.routes):
         try:
             entries.append(_entry(config, route, index, forwards, reactor))
+        except MissingPackage as e:
+            line = locate(config.source, ("routes", index, "compress")) if config.source else None
+            problems.append(Problem(key=f"routes[{index}].compress", text=str(e), line=line, source=config.source))
         except ValueError as e:
             line = locate(config.source, ("routes", index)) if config.source else None
             name = f" ({route.name})" if route.name else ""
@@ -92,6 +97,8 @@ def _entry(config: model.Config, written: model.Route, index: int, forwards: _Fo
         "backend-response": backend_response,
         "client-response": client_response,
     }
+    if written.compress is not None:
+        backend_response.append(compressing(written.compress))  # the first here is the last to run
     for middleware in written.middleware:
         points[middleware.at].append(policy(middleware, reactor, config.base))
     if written.buffer is not None and written.buffer.request is not None:
@@ -113,6 +120,8 @@ def _entry(config: model.Config, written: model.Route, index: int, forwards: _Fo
     if server.via_response and server.via is not None:
         via = model.HeaderChanges(add={"Via": f"1.1 {server.via}"})
         client_response.append(response_changes(via))
+    if written.compress is not None and backend_request:
+        backend_request.insert(0, remember_asked)
     rate = server.minimum_rate if written.minimum_rate == "server" else written.minimum_rate
     body = "server" if written.limits is None else written.limits.body
     route = Route(
