@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 WHOLE = 256 * 1024
 #: A piece that is shorter is all that the backend has right now. A full read of chunks is a little less.
 FULL = READ * 3 // 4
-#: Seconds for which the end of a full read is held back when nothing follows it.
-LINGER = 0.01
+#: Seconds for which what may have a sequel is held back: a full read, and a piece that comes right after a flush.
+#: Each flush costs 5 to 20 bytes and a write: a body in many small pieces would grow, not shrink.
+LINGER = 0.005
 
 # What follows the bytes that an encoder was fed.
 _MORE, _FLUSH, _FINISH = range(3)
@@ -70,8 +71,8 @@ class Recoder:
     """
 
     __slots__ = (
-        "_away", "_coding", "_encoder", "_ended", "_exchange", "_kept", "_left", "_pumping", "_reactor", "_timer",
-        "_unflushed",
+        "_away", "_coding", "_encoder", "_ended", "_exchange", "_flushed", "_kept", "_left", "_pumping", "_reactor",
+        "_timer", "_unflushed",
     )  # fmt: skip
 
     def __init__(self, exchange: Exchange, coding: Coding, length: int | None) -> None:
@@ -85,6 +86,7 @@ class Recoder:
         self._pumping = False
         self._ended: Sequence[Any] | None = None
         self._unflushed = False
+        self._flushed = -LINGER  # reactor seconds of the last flush
         self._timer: Any = None
 
     # -- what the exchange calls
@@ -110,7 +112,7 @@ class Recoder:
         try:
             encoder = self._encoder = coding.encoder()
             if 0 < size <= coding.piece:
-                made = _encode(encoder, first, _FLUSH if size < FULL else _MORE)
+                made = _encode(encoder, first, self._then(size))
         except Exception:
             self._broke()
             return
@@ -168,7 +170,12 @@ class Recoder:
         """What follows the last ``size`` bytes that came."""
         if self._left == 0 or self._ended is not None:
             return _FINISH
-        return _FLUSH if size < FULL else _MORE
+        if size < FULL:
+            now = self._reactor.seconds()
+            if now - self._flushed >= LINGER:
+                self._flushed = now
+                return _FLUSH
+        return _MORE
 
     def _work(self, data: bytes | memoryview, then: int) -> None:
         """Compress what does not take long."""
@@ -254,6 +261,7 @@ class Recoder:
     def _linger(self) -> None:
         self._timer = None
         if self._unflushed and not self._away and not self._kept:
+            self._flushed = self._reactor.seconds()
             self._work(b"", _FLUSH)
 
     def _stop_timer(self) -> None:
