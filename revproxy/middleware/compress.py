@@ -16,8 +16,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from revproxy.coding.decide import STALE, compile_compression, decide
-from revproxy.coding.encoders import Coding, Encoder
+from revproxy.coding.decide import STALE, Decision, compile_compression
+from revproxy.coding.encoders import Encoder
 from revproxy.config.coding import Compress
 from revproxy.fault import HOOK_FAILED
 from revproxy.http.message import LENGTH, OURS
@@ -49,12 +49,12 @@ def compressing(written: Compress) -> Callable[[Exchange], None]:
     def hook(exchange: Exchange) -> None:
         response = exchange.response
         assert response is not None
-        decision = decide(exchange.request, response, compression, None, exchange.asked)
+        decision = compression.decide(exchange.request, response, exchange.asked)
         if decision is not None:
             length = response.length
             decision.apply(response)
             if decision.coding is not None:
-                exchange.filter = Recoder(exchange, decision.coding, length)
+                exchange.filter = Recoder(exchange, decision, length)
 
     return hook
 
@@ -67,18 +67,20 @@ def remember_asked(exchange: Exchange) -> None:
 class Recoder:
     """The filter that compresses one body.
 
-    :param length: bytes of the body, ``None`` when that is not known.
+    :param decision: with whose coding. :param length: bytes of the body, ``None`` when that is not known.
     """
 
     __slots__ = (
-        "_away", "_coding", "_encoder", "_ended", "_exchange", "_flushed", "_kept", "_left", "_pumping", "_reactor",
-        "_timer", "_unflushed",
+        "_away", "_coding", "_decision", "_encoder", "_ended", "_exchange", "_flushed", "_kept", "_left", "_pumping",
+        "_reactor", "_timer", "_unflushed",
     )  # fmt: skip
 
-    def __init__(self, exchange: Exchange, coding: Coding, length: int | None) -> None:
+    def __init__(self, exchange: Exchange, decision: Decision, length: int | None) -> None:
         self._exchange: Exchange | None = exchange
         self._reactor = exchange.engine.reactor
-        self._coding = coding
+        assert decision.coding is not None
+        self._decision = decision
+        self._coding = decision.coding
         self._encoder: Encoder | None = None
         self._left = length
         self._kept: deque[bytes | memoryview] = deque()
@@ -157,11 +159,18 @@ class Recoder:
         self._exchange = exchange.filter = None
         response = exchange.response
         assert response is not None
-        size = response.length = len(body)
-        line = b"Content-Length: %d" % size
-        headers = response.headers
-        headers.fields = [*headers.fields, (b"content-length", line[16:], line, LENGTH | OURS)]
-        response.kinds |= LENGTH
+        if not ended:
+            size = response.length = len(body)
+            line = b"Content-Length: %d" % size
+            headers = response.headers
+            headers.fields = [*headers.fields, (b"content-length", line[16:], line, LENGTH | OURS)]
+            response.kinds |= LENGTH
+        else:
+            # the client's side counts; and a head that is repeated is serialised once, unless a hook changed it
+            decision = self._decision
+            made_for = decision.head
+            if made_for is not None and (made_for.status, made_for.reason) == (response.status, response.reason):
+                response.block = decision
         exchange.pass_head(body, ended)
 
     # -- a stream

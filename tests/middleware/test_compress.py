@@ -608,3 +608,21 @@ def test_a_package_that_is_missing_is_an_error_at_the_start(monkeypatch):
         compile_config(config, MemoryReactorClock())
     (problem,) = refused.value.errors
     assert problem.key == "routes[0].compress" and "brotli" in problem.text
+
+
+def test_a_head_that_repeats_and_a_hook_that_changes_its_status(play):
+    statuses = [200, 200, 203, 200, 203]
+
+    def change(exchange: Any) -> None:
+        exchange.response.status = statuses[len(scenario.log)]
+
+    scenario = play(hooked(ON, Middleware(call=change, at="client-response")))
+    client, backend = scenario.client(), scenario.backend(ADDRESS)
+    for number, status in enumerate(statuses):
+        client.send(get(b"/", ACCEPT + b"gzip"))
+        body = JSON[number:]
+        backend.send(b"HTTP/1.1 200 OK\r\n%b\r\nDate: now\r\nContent-Length: %d\r\n\r\n" % (KIND, len(JSON)) + body)
+        if number:
+            backend.send(b" " * number)
+        message = client.expect_response(status, None, {**GZIPPED, b"Date": b"now"})
+        assert Decoder()(message.body) == body + b" " * number
