@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -216,7 +217,7 @@ def make_coding(name: str, level: int | None = None, load: Callable[[str], Any] 
         return Coding(
             name, level, "brotli",
             lambda: BrotliEncoder(library, stream_level),
-            lambda data: library.compress(data, quality=level, lgwin=_BROTLI_WINDOW),
+            partial(library.compress, quality=level, lgwin=_BROTLI_WINDOW),
         )  # fmt: skip
     library, found = _zstd(load)
     parameter = library.CompressionParameter
@@ -224,7 +225,7 @@ def make_coding(name: str, level: int | None = None, load: Callable[[str], Any] 
     return Coding(
         name, level, found,
         lambda: ZstdEncoder(library, stream_level),
-        lambda data: library.compress(data, options=options),
+        partial(library.compress, options=options),
     )  # fmt: skip
 
 
@@ -257,7 +258,7 @@ def _gzip(level: int, load: Callable[[str], Any]) -> Coding:
     return Coding(
         "gzip", level, found,
         lambda: GzipEncoder(library, level),
-        lambda data: library.compress(data, level, _GZIP),
+        partial(library.compress, level=level, wbits=_GZIP),
     )  # fmt: skip
 
 

@@ -347,8 +347,8 @@ def test_a_whole_body_that_can_not_be_compressed_is_an_error_page(play_once, mon
     def broken(*args: Any) -> bytes:
         raise MemoryError
 
-    scenario = play_once(toml(route='upstream = "app"\ncompress = { br = 4 }'))
     monkeypatch.setattr(brotli, "compress", broken)
+    scenario = play_once(toml(route='upstream = "app"\ncompress = { br = 4 }'))
     client, backend = scenario.client(), scenario.backend(ADDRESS)
     client.send(get(b"/", ACCEPT + b"br") * 2)
     backend.send(ok(JSON, KIND))
