@@ -19,6 +19,8 @@ from html import escape
 from http import HTTPStatus
 from typing import Literal
 
+from revproxy.http.message import Answer, Headers
+
 Kind = Literal["html", "json", "text"]
 
 _TYPES: dict[Kind, bytes] = {
@@ -123,6 +125,20 @@ def error_page(status: int, accept: bytes | None, request_id: bytes) -> tuple[by
     if not _PLAIN_ID.fullmatch(request_id):
         request_id = _shown(request_id, kind)
     return _TYPES[kind], before + request_id + after
+
+
+def fault_page(status: int, accept: bytes | None, request_id: bytes, retry_after: int = 1) -> Answer:
+    """The answer for a fault's ``status``, which nobody keeps; :func:`error_page` has the other parameters.
+
+    :param retry_after: seconds, for a 503.
+    """
+    kind, body = error_page(status, accept, request_id)
+    headers = Headers.of([(b"Content-Type", kind), (b"Cache-Control", b"no-store")])
+    if status == 503:
+        headers.add(b"Retry-After", b"%d" % retry_after)
+    elif status == 405:
+        headers.add(b"Allow", b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH")
+    return Answer(status, headers, body)
 
 
 def preferred(accept: bytes | None) -> Kind:

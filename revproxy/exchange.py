@@ -22,19 +22,13 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from revproxy.errorpages import error_page, reason
-from revproxy.fault import (
-    CLIENT_BODY_TOO_LARGE,
-    CLIENT_GONE,
-    HANDLER_FAILED,
-    NO_ROUTE,
-    Fault,
-)
-from revproxy.hooks import run_hooks
+from revproxy.errorpages import fault_page, reason
+from revproxy.fault import CLIENT_BODY_TOO_LARGE, CLIENT_GONE, HANDLER_FAILED, NO_ROUTE, Fault
+from revproxy.hooks import BodyPrefix, run_hooks
 from revproxy.http.forwarding import given_request_id
 from revproxy.http.message import Answer, Headers, Request, Response
 from revproxy.requestid import new_request_id
-from revproxy.stream import ASKED, ASKING, DONE, HEAD, NO, REQUEST_END, RESPONSE_END, SWITCH, TABLE, TUNNEL
+from revproxy.stream import ASKED, ASKING, DONE, HEAD, NO, REQUEST_END, RESPONSE_END, SWITCH, TABLE, TUNNEL, Filter
 from revproxy.wire import NO_PEER
 
 if TYPE_CHECKING:
@@ -57,8 +51,11 @@ class Exchange:
     :ivar route: the route taken. :ivar state: a state of the table above.
     :ivar held: body bytes that nobody took yet. :ivar replay: what was sent of the body, kept for
         another try; ``None`` when it can't be repeated.
+    :ivar prefix: who waits for the beginning of the body.
     :ivar tries: tries that count, the first one included. :ivar repeats: those that don't (see
         :mod:`revproxy.upstream.retry`). :ivar tried: backends that failed it.
+    :ivar asked: the client's fields, where those of ``request`` were changed for the backend alone.
+    :ivar filter: a :class:`~revproxy.stream.Filter` for the response's body, or ``None``.
     :ivar fault: how it failed. :ivar detail: about that, for the log.
     :ivar sent: body bytes for the client. :ivar received: body bytes from the client.
     :ivar started: reactor seconds of the head's arrival; ``connect_time`` and ``first_byte_time``
@@ -69,9 +66,10 @@ class Exchange:
     """
 
     __slots__ = (
-        "_context", "_prefix_limit", "_prefix_waiter", "_request_id", "backend", "client", "connect_time",
-        "delivering", "detail", "early_body", "early_end", "engine", "fault", "first_byte_time", "held", "held_size",
-        "note", "on_finished", "origin", "received", "repeats", "replay", "request", "response", "route", "sent",
+        "_context", "_request_id", "asked", "backend", "client", "connect_time", "delivering", "detail",
+        "early_body", "early_end", "engine", "fault", "filter", "first_byte_time", "held", "held_size", "note",
+        "on_finished", "origin", "prefix", "received", "repeats", "replay", "request", "response", "route",
+        "sent",
         "sink", "started", "state", "trailers", "tried", "tries", "waiting",
     )  # fmt: skip
 
@@ -96,6 +94,8 @@ class Exchange:
         self.fault: Fault | None = None
         self.detail = ""
         self.delivering = False
+        self.asked: Headers | None = None
+        self.filter: Filter | None = None
         self.early_body = b""
         self.early_end: Sequence[Any] | None = None
         self.sent = 0
@@ -108,8 +108,7 @@ class Exchange:
         self.waiting: Deferred[Any] | None = None
         self._context: dict[str, Any] | None = None
         self._request_id: bytes | None = None
-        self._prefix_waiter: Deferred[bytes] | None = None
-        self._prefix_limit = 0
+        self.prefix: BodyPrefix | None = None
 
     # -- what hooks and templates ask
 
@@ -188,9 +187,9 @@ class Exchange:
         except Exception:
             self.broke(HANDLER_FAILED)
 
-    def broke(self, fault: Fault) -> None:
+    def broke(self, fault: Fault, failure: Any = None) -> None:
         """Code of ours or the user's raised: log it with its traceback and end the exchange."""
-        _log.failure("route {route} failed on a request", route=self.route and self.route.name)
+        _log.failure("route {route} failed on a request", failure, route=self.route and self.route.name)
         self.fail(fault)
 
     def attach(self, sink: Any) -> tuple[bytes, bool]:
@@ -214,28 +213,8 @@ class Exchange:
         For hooks at the client-request point; what it read is passed on later all the same.
         Asks a client that waits for 100 (Continue) to go on.
         """
-        assert self.sink is None and self._prefix_waiter is None
-        waiter: Deferred[bytes] = Deferred(self._forget_prefix)
-        self._prefix_waiter = waiter
-        self._prefix_limit = limit
-        if self.request.expects_continue and self.state == ASKING and not self.held:
-            self.request.expects_continue = False
-            self.client.write_head(Response(100, reason=b"Continue"))
-        self._check_prefix()
-        return waiter
-
-    def _forget_prefix(self, waiter: Deferred[bytes]) -> None:
-        self._prefix_waiter = None
-
-    def _check_prefix(self) -> None:
-        waiter = self._prefix_waiter
-        if waiter is None:
-            return
-        if self.state != ASKING or self.held_size >= self._prefix_limit:
-            self._prefix_waiter = None
-            waiter.callback(b"".join(self.held or ())[: self._prefix_limit])
-        else:
-            self.client.resume_reading(NO_PEER)
+        assert self.sink is None and self.prefix is None
+        return BodyPrefix(self, limit).waiter
 
     # -- 6: the request's body
 
@@ -257,8 +236,8 @@ class Exchange:
             self.held = []
         self.held.append(data)
         self.held_size += len(data)
-        if self._prefix_waiter is not None:
-            self._check_prefix()
+        if self.prefix is not None:
+            self.prefix.check()
         elif self.held_size >= HELD:
             self.client.pause_reading(NO_PEER)
 
@@ -275,8 +254,8 @@ class Exchange:
                 self.finish()
         else:
             self.trailers = trailers
-            if self._prefix_waiter is not None:
-                self._check_prefix()
+            if self.prefix is not None:
+                self.prefix.check()
 
     # -- 7 and 8: the response
 
@@ -298,7 +277,7 @@ class Exchange:
             self.finish()
             self.client.write_head(response, first, True)  # 8
         else:
-            self._send_head(first, False)
+            self.pass_head(first, False)
 
     def _deliver(self, first: bytes, ended: bool) -> None:
         route = self.route
@@ -313,6 +292,13 @@ class Exchange:
         if self.early_body:
             first += self.early_body
             self.early_body = b""
+        if self.filter is not None:
+            self.filter.begin(first, ended)
+        else:
+            self.pass_head(first, ended)
+
+    def pass_head(self, first: bytes, ended: bool) -> None:
+        """8: the head goes out, with what is there of the body. A filter says when."""
         self.sent = len(first)
         if ended:
             # over before the client's side goes on to its next request: their lines are in order
@@ -337,6 +323,14 @@ class Exchange:
         if self.state <= ASKED:  # the head still waits for a hook; a transport may hand on more than it was asked for
             self.early_body += data
             return
+        if self.filter is not None:
+            self.filter.feed(data)
+            return
+        self.sent += len(data)
+        self.client.write_body(data)
+
+    def pass_body(self, data: bytes) -> None:
+        """What a filter made of body bytes."""
         self.sent += len(data)
         self.client.write_body(data)
 
@@ -346,6 +340,9 @@ class Exchange:
             return
         if self.state in (ASKING, ASKED) and self.response is not None:
             self.early_end = trailers  # the head still waits for a hook
+            return
+        if self.filter is not None:
+            self.filter.end(trailers)
             return
         state = self.state = TABLE[self.state][RESPONSE_END]
         assert state != NO, "the end of a response before its head"
@@ -369,6 +366,7 @@ class Exchange:
         if sink is not None:
             sink.abort(HANDLER_FAILED if self.fault is None else self.fault)
         self.held = None
+        self._drop_filter()
         headers = answer.headers.copy()
         status = answer.status
         if b"content-length" not in headers and status >= 200 and status not in (204, 304):
@@ -389,15 +387,11 @@ class Exchange:
         self.fault = fault
         self.detail = detail
         if self.state in (ASKING, ASKED) and fault.status:
-            kind, body = error_page(fault.status, b", ".join(self.request.headers.get_all(b"accept")), self.request_id)
-            headers = Headers.of([(b"Content-Type", kind), (b"Cache-Control", b"no-store")])
-            if fault.status == 503:
-                headers.add(b"Retry-After", b"%d" % retry_after)
-            elif fault.status == 405:
-                headers.add(b"Allow", b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH")
-            self.answer(Answer(fault.status, headers, body))
+            accept = b", ".join(self.request.headers.get_all(b"accept"))
+            self.answer(fault_page(fault.status, accept, self.request_id, retry_after))
             return
         self.state = DONE
+        self._drop_filter()
         sink, self.sink = self.sink, None
         if sink is not None:
             sink.abort(fault)
@@ -412,12 +406,18 @@ class Exchange:
         if self.fault is None:
             self.fault = fault
             self.detail = detail
+        self._drop_filter()
         sink, self.sink = self.sink, None
         if sink is not None:
             sink.abort(fault)
         if self.waiting is not None:
             self.waiting.cancel()
         self.finish()
+
+    def _drop_filter(self) -> None:
+        if self.filter is not None:
+            self.filter.drop()
+            self.filter = None
 
     def finish(self) -> None:
         """It is over, once: tell the log and let go of everything."""

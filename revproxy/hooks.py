@@ -15,9 +15,9 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.logger import Logger
 
 from revproxy.fault import HOOK_FAILED, ProtocolError
-from revproxy.http.message import Answer
-from revproxy.stream import DONE
-from revproxy.wire import HOOK
+from revproxy.http.message import Answer, Response
+from revproxy.stream import ASKING, DONE
+from revproxy.wire import HOOK, NO_PEER
 
 if TYPE_CHECKING:
     from revproxy.exchange import Exchange
@@ -80,3 +80,37 @@ def _wait(exchange: Exchange, result: Any, hooks: tuple[Hook, ...], at: int, pro
             exchange.fail(HOOK_FAILED, failure.getErrorMessage())
 
     deferred.addCallback(resumed).addErrback(failed)
+
+
+class BodyPrefix:
+    """Waits for the first ``limit`` bytes of a request's body, for :meth:`~revproxy.exchange.Exchange.body_prefix`.
+
+    :ivar waiter: fires with them.
+    """
+
+    __slots__ = ("_exchange", "_limit", "waiter")
+
+    def __init__(self, exchange: Exchange, limit: int) -> None:
+        self._exchange = exchange
+        self._limit = limit
+        self.waiter: Deferred[bytes] = Deferred(self._forget)
+        exchange.prefix = self
+        request = exchange.request
+        if request.expects_continue and exchange.state == ASKING and not exchange.held:
+            request.expects_continue = False
+            exchange.client.write_head(Response(100, reason=b"Continue"))
+        self.check()
+
+    def check(self) -> None:
+        """More of the body is there, or its end."""
+        exchange = self._exchange
+        if exchange.prefix is not self:
+            return
+        if exchange.state != ASKING or exchange.held_size >= self._limit:
+            exchange.prefix = None
+            self.waiter.callback(b"".join(exchange.held or ())[: self._limit])
+        else:
+            exchange.client.resume_reading(NO_PEER)
+
+    def _forget(self, waiter: Deferred[bytes]) -> None:
+        self._exchange.prefix = None

@@ -9,7 +9,7 @@ Rules of this module:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from zope.interface import Attribute, Interface
 
@@ -41,6 +41,26 @@ class MessageStream(Interface):  # type: ignore[misc]  # zope.interface has no s
 
     def resume_reading(why: int) -> None:
         """This reason is gone; reading goes on when none is left."""
+
+
+class Filter(Protocol):
+    """Changes the body of a response on its way, as compression does; it stands between the sink and the client.
+
+    It hands on by :meth:`~revproxy.exchange.Exchange.pass_head` (once, at any time after ``begin``) and
+    ``pass_body``. When it has nothing more to do it takes itself off the exchange; then ``response_end`` ends that.
+    """
+
+    def begin(self, first: bytes, ended: bool) -> None:
+        """The head may go out; what is there of the body, and whether that is all."""
+
+    def feed(self, data: bytes) -> None:
+        """Body bytes."""
+
+    def end(self, trailers: Sequence[Any]) -> None:
+        """The body is complete."""
+
+    def drop(self) -> None:
+        """Nobody wants the rest: nothing may be handed on any more."""
 
 
 # The one transition table: who may end or abort first, and what that means.

@@ -43,6 +43,7 @@ PEER_FULL = 1 << 0  # the other side can't take more
 NO_PEER = 1 << 1  # there is no other side yet
 HOOK = 1 << 2  # a hook waits for something
 QUEUED = 1 << 3  # enough of what comes after this exchange is held
+FILTER = 1 << 4  # what came is being worked on in a thread
 
 
 @implementer(IProtocol, IHalfCloseableProtocol, IPushProducer)

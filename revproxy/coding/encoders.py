@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -159,12 +160,13 @@ class Coding:
 
     :ivar name: as Content-Encoding has it. :ivar line: that field as it is sent.
     :ivar level: the level written. :ivar library: who does it.
-    :ivar inline: bytes that take half a millisecond: more at once belongs into a thread.
+    :ivar inline: bytes of a whole body that take half a millisecond: more at once belongs into a thread.
+    :ivar piece: the same of a stream's.
     :ivar encoder: makes an :class:`Encoder`.
     :ivar compress: compresses a whole body; the result grows by no more than a thousandth and 32 bytes.
     """
 
-    __slots__ = ("compress", "encoder", "inline", "level", "library", "line", "name")
+    __slots__ = ("compress", "encoder", "inline", "level", "library", "line", "name", "piece")
 
     def __init__(
         self,
@@ -181,11 +183,16 @@ class Coding:
         self.encoder = encoder
         self.compress = compress
         costs = library if name == "gzip" else name
-        cost = next(us for whose, most, us in _COSTS if whose == costs and level <= most)
-        self.inline = _BUDGET * 1024 // cost
+        self.inline = _affordable(costs, level)
+        self.piece = _affordable(costs, min(level, _STREAM_MOST.get(name, level)))
 
     def __repr__(self) -> str:
         return f"<Coding {self.name.decode('ascii')} {self.level} by {self.library}>"
+
+
+def _affordable(costs: str, level: int) -> int:
+    """Bytes that take no longer than the reactor may be held up."""
+    return _BUDGET * 1024 // next(us for whose, most, us in _COSTS if whose == costs and level <= most)
 
 
 def make_coding(name: str, level: int | None = None, load: Callable[[str], Any] = import_module) -> Coding:
@@ -210,7 +217,7 @@ def make_coding(name: str, level: int | None = None, load: Callable[[str], Any] 
         return Coding(
             name, level, "brotli",
             lambda: BrotliEncoder(library, stream_level),
-            lambda data: library.compress(data, quality=level, lgwin=_BROTLI_WINDOW),
+            partial(library.compress, quality=level, lgwin=_BROTLI_WINDOW),
         )  # fmt: skip
     library, found = _zstd(load)
     parameter = library.CompressionParameter
@@ -218,7 +225,7 @@ def make_coding(name: str, level: int | None = None, load: Callable[[str], Any] 
     return Coding(
         name, level, found,
         lambda: ZstdEncoder(library, stream_level),
-        lambda data: library.compress(data, options=options),
+        partial(library.compress, options=options),
     )  # fmt: skip
 
 
@@ -251,7 +258,7 @@ def _gzip(level: int, load: Callable[[str], Any]) -> Coding:
     return Coding(
         "gzip", level, found,
         lambda: GzipEncoder(library, level),
-        lambda data: library.compress(data, level, _GZIP),
+        partial(library.compress, level=level, wbits=_GZIP),
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from revproxy.cache.compile import compile_rules
 from revproxy.cache.handler import Cache
 from revproxy.cache.store import Store
+from revproxy.coding.encoders import MissingPackage
 from revproxy.config import model
 from revproxy.config.conditions import conditions
 from revproxy.config.errors import ConfigError, Problem
@@ -23,6 +24,7 @@ from revproxy.http.forwarding import hidden_names
 from revproxy.http.rewrite import prefix_mapping
 from revproxy.keys import key_reader
 from revproxy.middleware.buffer import buffering
+from revproxy.middleware.compress import compressing, remember_asked
 from revproxy.middleware.headers import request_changes, response_changes
 from revproxy.middleware.policy import load_object, policy
 from revproxy.middleware.rewrite import rewriting
@@ -60,6 +62,9 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
     for index, route in enumerate(config.routes):
         try:
             entries.append(_entry(config, route, index, forwards, stores, reactor))
+        except MissingPackage as e:
+            line = locate(config.source, ("routes", index, "compress")) if config.source else None
+            problems.append(Problem(key=f"routes[{index}].compress", text=str(e), line=line, source=config.source))
         except ValueError as e:
             line = locate(config.source, ("routes", index)) if config.source else None
             name = f" ({route.name})" if route.name else ""
@@ -104,6 +109,8 @@ def _entry(
         "backend-response": backend_response,
         "client-response": client_response,
     }
+    if written.compress is not None:
+        backend_response.append(compressing(written.compress))  # the first here is the last to run
     for middleware in written.middleware:
         points[middleware.at].append(policy(middleware, reactor, config.base))
     if written.buffer is not None and written.buffer.request is not None:
@@ -125,6 +132,8 @@ def _entry(
     if server.via_response and server.via is not None:
         via = model.HeaderChanges(add={"Via": f"1.1 {server.via}"})
         client_response.append(response_changes(via))
+    if written.compress is not None and backend_request:
+        backend_request.insert(0, remember_asked)
     name = written.name or f"route-{index + 1}"
     handler = _handler(config, written, forwards)
     if written.cache is not None:

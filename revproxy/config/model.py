@@ -17,6 +17,7 @@ from typing import Any, Literal
 from attrs import Factory, field, frozen
 
 from revproxy.config.caching import Cache as Cache, CacheBypass as CacheBypass, CacheStore as CacheStore
+from revproxy.config.coding import Compress as Compress
 from revproxy.config.upstreams import (
     Backend as Backend,
     BackendTls as BackendTls,
@@ -265,6 +266,7 @@ class Route:
 
     ``upgrade`` names the protocols a client may switch to; ``minimum_rate`` and ``limits`` of a
     route take the place of the server's; ``minimum_rate`` of ``"server"`` keeps the server's.
+    ``compress`` may be written ``true`` for the defaults of its table.
     """
 
     name: Name | None = None
@@ -274,6 +276,7 @@ class Route:
     limits: RouteLimits | None = None
     minimum_rate: MinimumRate | Literal["server"] | None = "server"
     buffer: Buffer | None = None
+    compress: Compress | None = None
     upgrade: tuple[Protocol, ...] = ("websocket",)
     middleware: tuple[Middleware, ...] = ()
     cache: Cache | None = None

@@ -4,7 +4,8 @@ Rules of this module:
 
 * nothing here names a key: what may be written is what :mod:`revproxy.config.model` declares;
 * everything that is wrong is collected, and a stand-in takes its place, so that one run finds all;
-* a list may be written as its only member, and a table as the one value that :data:`SHORT` names.
+* a list may be written as its only member, a table as the one value that :data:`SHORT` names, and
+  the tables in :data:`SWITCHES` as ``true`` or ``false``.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ SHORT: dict[type, tuple[str, type, str]] = {
     model.Redirect: ("to", str, "write a URL, or a table"),
     model.Respond: ("status", int, "write a status such as 404, or a table"),
 }
+
+#: Tables that a switch may stand for, where none is needed: ``true`` is the table with its defaults.
+SWITCHES: frozenset[type] = frozenset({model.Compress})
 
 
 @frozen
@@ -114,12 +118,15 @@ class Structurer:
         # A text that is unset by default has no "off": there it is a text like any other.
         if optional and value == "off" and (default is not None or not _is_text(rest[0])):
             return None
+        if isinstance(value, bool) and rest[0] in SWITCHES:
+            return rest[0]() if value else None
         before = len(self.problems)
         result = self.value(rest[0], value, key)
         if len(self.problems) > before:
             if optional and attrs.has(rest[0]) and not isinstance(value, dict) and rest[0] not in SHORT:
                 del self.problems[before:]
-                hint = f"write {either(['off', *words])}, or {_table_hint(rest[0]).removeprefix('write ')}"
+                short = "true or false" if rest[0] in SWITCHES else either(["off", *words])
+                hint = f"write {short}, or {_table_hint(rest[0]).removeprefix('write ')}"
                 self._wrong(key, wrong(value, "can't be used here", hint))
             return None if default is attrs.NOTHING else default
         return result

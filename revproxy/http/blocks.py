@@ -6,6 +6,8 @@ twice. Nothing here is changed once it is made, but for the serialised forms tha
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from revproxy.http.message import Field, Response
 
 
@@ -34,6 +36,16 @@ class RequestBlock:
         self.upgrade: bytes | None = None
         self.sender: object = None
         self.sent = b""
+
+
+class Lines(Protocol):
+    """Response fields and what they are on the wire, :class:`ResponseBlock` for one."""
+
+    @property
+    def fields(self) -> list[Field]:
+        """The fields for which ``wire`` holds."""
+
+    wire: bytes
 
 
 class ResponseBlock:

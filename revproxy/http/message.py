@@ -20,7 +20,7 @@ from attrs import define, field as field_of
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
 
-    from revproxy.http.blocks import RequestBlock, ResponseBlock
+    from revproxy.http.blocks import Lines, RequestBlock
 
     Network = IPv4Network | IPv6Network
 
@@ -307,7 +307,7 @@ class Response:
 
     :ivar length: bytes of the body as declared, ``None`` when not declared.
     :ivar kinds: all bits of the fields' kinds together.
-    :ivar block: where it was remembered, or ``None``.
+    :ivar block: where it is kept as it is sent, or ``None``.
     """
 
     __slots__ = ("block", "headers", "kinds", "length", "reason", "status")
@@ -326,7 +326,7 @@ class Response:
         self.reason = reason
         self.length = length
         self.kinds = kinds
-        self.block: ResponseBlock | None = None
+        self.block: Lines | None = None
 
     def copy(self) -> Response:
         """A response of its own, for who may change it; what is remembered of it stays with the original."""

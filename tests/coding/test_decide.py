@@ -347,3 +347,41 @@ def test_the_table_of_types_is_bounded() -> None:
         assert compression.kind(b"text/x%d" % number)
     assert compression.kind(b"text/" + b"x" * 5000)
     assert len(compression._known) <= REMEMBERED
+
+
+def test_what_was_decided_of_a_head_is_remembered_for_that_head_alone() -> None:
+    compression = compile_compression(Compress(gzip=1, br=4))
+
+    def asking(*fields: tuple[bytes, bytes], method: bytes = b"GET") -> Request:
+        return Request(method, b"/", None, Headers.of([(b"host", b"a"), *fields]))
+
+    gzip, br = asking((b"accept-encoding", b"gzip")), asking((b"accept-encoding", b"br"))
+    head = Response(200, Headers.of([(b"content-type", b"text/html"), (b"etag", b'"x"')]), length=5000)
+    first = compression.decide(gzip, head.copy())
+    assert first is not None and first.coding is compression.codings[b"gzip"]
+    assert compression.decide(gzip, head.copy()) is first
+    other = compression.decide(br, head.copy())
+    assert other is not None and other.coding is compression.codings[b"br"]
+    bare = compression.decide(asking((b"accept-encoding", b"gzip"), method=b"HEAD"), head.copy())
+    assert bare is not None and bare.coding is None
+    assert compression.decide(gzip, head.copy(), br.headers) is other
+    transformed = asking((b"accept-encoding", b"gzip"), (b"cache-control", b"no-transform"))
+    plain = compression.decide(transformed, head.copy())
+    assert plain is not None and not plain.recoded
+    for change in ({"status": 404}, {"length": 10}, {"length": None}, {"reason": b"Fine"}):
+        changed = head.copy()
+        for name, value in change.items():
+            setattr(changed, name, value)
+        assert compression.decide(gzip, changed) is not first
+    assert compression.decide(gzip, Response(200, Headers(list(head.headers.fields)), length=5000)) is not first
+
+
+def test_decisions_that_are_remembered_are_bounded() -> None:
+    compression = compile_compression(Compress(gzip=1))
+    request = Request(b"GET", b"/", None, Headers.of([(b"accept-encoding", b"gzip")]))
+    made = []
+    for _ in range(3 * REMEMBERED):
+        response = Response(200, Headers.of([(b"content-type", b"text/html")]), length=5000)
+        made.append(compression.decide(request, response))
+    assert len(compression._decided) <= REMEMBERED
+    assert len({id(each) for each in made}) == len(made)

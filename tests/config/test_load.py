@@ -95,6 +95,7 @@ upstream = "api"
 minimum_rate = "off"
 limits = { body = "off" }
 buffer = { request = "1MB", response = "off" }
+compress = { gzip = 5, br = 4, zstd = 3, types = ["text/html", "*+json"], minimum = "2KB" }
 upgrade = ["WebSocket", "tls-1.0x"]
 retry = { on = ["connect", 503], methods = "PUT", tries = 2, per_try = "1s", backoff = "1ms", budget = "5%", body = 0 }
 middleware = ["a.b:c", { call = "d:e", at = "client-response", timeout = "off", fail = "open" }]
@@ -140,9 +141,11 @@ upgrade = "off"
 resource = "my.site:root"
 [[routes]]
 files = "."
+compress = true
 [[routes]]
 split = { upstreams = { api = 9 }, by = "module:key" }
 retry = "off"
+compress = false
 """
 
 EXPECTED = m.Config(
@@ -231,6 +234,7 @@ EXPECTED = m.Config(
             minimum_rate=None,
             limits=m.RouteLimits(body=None),
             buffer=m.Buffer(request=1024**2, response=None),
+            compress=m.Compress(gzip=5, br=4, zstd=3, types=("text/html", "*+json"), minimum=2048),
             upgrade=("websocket", "tls-1.0x"),
             retry=m.Retry(
                 on=("connect", "503"), methods=("PUT",), tries=2, per_try=1.0, backoff=0.001, budget=0.05, body=0
@@ -278,7 +282,7 @@ EXPECTED = m.Config(
         m.Route(redirect=m.Redirect(to="https://example.com$target")),
         m.Route(respond=m.Respond(status=404), upgrade=()),
         m.Route(resource="my.site:root"),
-        m.Route(files="."),
+        m.Route(files=".", compress=m.Compress()),
         m.Route(split=m.Split(upstreams={"api": 9}, by="module:key"), retry=None),
     ),
 )

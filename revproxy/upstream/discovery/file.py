@@ -21,8 +21,8 @@ from twisted.python.failure import Failure
 from revproxy.config.errors import ConfigError
 from revproxy.config.load import load_members
 from revproxy.config.model import Backend
+from revproxy.threads import in_thread
 from revproxy.upstream.discovery.report import Changed, Report
-from revproxy.upstream.discovery.system import in_thread
 
 #: Seconds between two looks.
 EVERY = 1.0

@@ -18,9 +18,10 @@ from attrs import frozen
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.names import dns
 
+from revproxy.threads import in_thread
 from revproxy.upstream.discovery.nameserver import NameServers, NoSuchName, Server
 from revproxy.upstream.discovery.report import NoAnswer
-from revproxy.upstream.discovery.system import System, in_thread, read_system
+from revproxy.upstream.discovery.system import System, read_system
 
 _ALIASES = 8
 #: A TTL with the highest bit set counts as 0 (RFC 2181, section 8).

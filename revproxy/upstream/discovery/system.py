@@ -10,14 +10,9 @@ Rules of this module:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Any, TypeVar
 
 from attrs import frozen
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.interfaces import IReactorThreads
-from twisted.internet.threads import deferToThreadPool
 from twisted.names.dns import PORT
 from twisted.names.hosts import searchFileForAll
 from twisted.python.filepath import FilePath
@@ -28,8 +23,6 @@ RESOLV_CONF = "/etc/resolv.conf"
 _SERVERS, _SEARCHED, _NDOTS = 3, 6, 15
 #: Characters of a configuration that are read.
 _SIZE = 64 * 1024
-
-T = TypeVar("T")
 
 
 @frozen
@@ -90,13 +83,6 @@ def read_system(name: str, hosts: str = HOSTS, resolv_conf: str = RESOLV_CONF) -
     except OSError:
         text = ""
     return parse_resolv_conf(text)
-
-
-def in_thread(reactor: Any, work: Callable[..., T], *args: Any) -> Deferred[T]:
-    """What ``work`` gives, done in a thread of the reactor's; at once where the reactor has none (a ``Clock``)."""
-    if IReactorThreads.providedBy(reactor):
-        return deferToThreadPool(reactor, reactor.getThreadPool(), work, *args)
-    return maybeDeferred(work, *args)
 
 
 def _is_address(text: str) -> bool:

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, strategies as st
-from twisted.internet.task import Clock
 
-from revproxy.upstream.discovery.system import System, in_thread, parse_resolv_conf, read_system
+from revproxy.upstream.discovery.system import System, parse_resolv_conf, read_system
 
 LOCAL = (("127.0.0.1", 53),)
 
@@ -73,9 +72,3 @@ def test_files_of_this_machine(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["localhost", "LocalHost.", "a.localhost"])
 def test_localhost_never_leaves_the_machine(tmp_path: Path, name: str) -> None:
     assert read_system(name, str(tmp_path / "none"), str(tmp_path / "none")).hosts == ("127.0.0.1",)
-
-
-def test_without_threads_it_is_done_at_once() -> None:
-    told: list[int] = []
-    in_thread(Clock(), int, "7").addCallback(told.append)
-    assert told == [7]
