@@ -105,8 +105,8 @@ class Fill:
         if isinstance(who, Waiter):
             if who in self._waiting:
                 self._waiting.remove(who)
-            # what is validated, and what is being stored, is worth it without anybody
-            if self._waiting or self.meta is not None or self._entry is not None:
+            # what is being stored, and what nobody waited for at first, is worth it without anybody
+            if self._waiting or self.meta is not None or self._leader is None:
                 return
         elif isinstance(who, Reader):
             if who in self._readers:

@@ -186,8 +186,7 @@ class Cache:
                 entry = None  # another's
             else:
                 conditions = []
-        if entry is None and exchange.request.method == b"HEAD":
-            assert isinstance(decision, Forward)
+        if exchange.request.method == b"HEAD" and isinstance(decision, Forward):
             self._pass(exchange, decision)
             return
         waiter = Waiter(exchange, ask, decision.fwd)
