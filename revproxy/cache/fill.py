@@ -14,7 +14,7 @@ Rules of this module:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from revproxy.cache.answer import NotModified, answer_conditional, hit_fields, not_modified_fields
@@ -54,7 +54,7 @@ class Fill:
 
     __slots__ = (
         "_asked", "_cache", "_child", "_direct", "_ended", "_entry", "_expired", "_filling", "_held", "_key",
-        "_leader", "_purged", "_readers", "_request", "_waiting", "meta", "slot",
+        "_leader", "_purged", "_readers", "_request", "_tags", "_waiting", "_whole", "meta", "slot",
     )  # fmt: skip
 
     def __init__(
@@ -75,7 +75,9 @@ class Fill:
         self._child: Any = None
         self._asked = 0.0
         self._purged = False
+        self._whole = False  # whatever the client's conditions are
         self._expired: float | None = None
+        self._tags: dict[bytes, float | None] | None = None
         self.meta: Stored | None = None
 
     # -- who waits
@@ -136,6 +138,22 @@ class Fill:
             self._expired = now
         self._cache.forget(self)
 
+    def purge_tag(self, tag: bytes, now: float | None) -> None:
+        """The same, if it will bear this tag."""
+        if self._tags is None:
+            self._tags = {}
+        if now is None:
+            self._tags[tag] = None
+        else:
+            self._tags.setdefault(tag, now)
+
+    def _check_tags(self, tags: Iterable[bytes]) -> None:
+        purged = self._tags
+        if purged is not None:
+            for tag in tags:
+                if tag in purged:
+                    self.purge(purged[tag])
+
     # -- asking
 
     @property
@@ -148,8 +166,9 @@ class Fill:
         cache = self._cache
         self._asked = cache.now()
         self._leader = self._waiting[0].exchange if self._waiting else None
+        self._whole = conditions is not None
         cache.pending.add(self._key[0], self)
-        child = self._child = cache.child(engine, self, self._request, conditions, self._entry is not None)
+        child = self._child = cache.child(engine, self, self._request, conditions)
         if self._leader is not None:
             self._leader.origin = child
         child.take(cache.route)
@@ -194,6 +213,7 @@ class Fill:
             cache.forget(self)
             return None
         made.headers.fields = [f for f in made.headers.fields if f[0] not in TAG_FIELDS]
+        self._check_tags(tags)
         if made.serve_until <= now:
             cache.do_not_wait(self)
         else:
@@ -253,7 +273,7 @@ class Fill:
         field = self._cache.status(waiter, meta, now)
         if field is not None:
             own.headers.fields = [*own.headers.fields, field]
-        if waiter.ask.conditional and self._entry is not None and meta is not None:
+        if waiter.ask.conditional and self._whole and meta is not None:
             if isinstance(answer_conditional(meta, exchange.request, now), NotModified):  # its own were not sent
                 _bare(exchange, not_modified_fields(hit_fields(meta, now, field)))
                 return
@@ -396,6 +416,7 @@ class Fill:
             return
         freshened = freshen(stored, as_get(self._request), response, cache.rules, self._asked, now)
         meta = freshened.stored
+        self._check_tags(tag.name for tag in entry.tags)
         if freshened.drop:
             cache.store.remove(entry)
         elif not freshened.refused and not self._purged:

@@ -22,7 +22,7 @@ from revproxy.cache.directives import NO_STORE
 from revproxy.cache.entry import Entry
 from revproxy.cache.fill import Fill
 from revproxy.cache.invalidate import SAFE, invalidates
-from revproxy.cache.key import Key, fill_fields, keyed_query, make_key, printable_key
+from revproxy.cache.key import Key, fill_fields, inner_path, keyed_query, make_key, printable_key
 from revproxy.cache.pending import Pending, Slot, slot_of
 from revproxy.cache.policy import (
     PLAIN,
@@ -190,10 +190,18 @@ class Cache:
             self._pass(exchange, decision)
             return
         waiter = Waiter(exchange, ask, decision.fwd)
-        if (ask.conditional and entry is None) or ask.bits & NO_STORE:
-            self._begin(waiter, key, entry, conditions, None)  # the answer is its own
+        own = bool(ask.bits & NO_STORE)
+        if ask.conditional and entry is None and not own:
+            # the whole is asked for, to be stored; but a part, and what is not stored anyway, as the client does
+            own = b"range" in exchange.request.headers or self._is_passed(key, ask)
+            conditions = None if own else []
+        if own:
+            self._begin(waiter, key, entry, conditions, None)
         else:
             self._collapse(waiter, key, entry, conditions, names)
+
+    def _is_passed(self, key: Key, ask: Ask) -> bool:
+        return bool(self._passed) and self._passed.get((key, ask.authorized), 0.0) > self._seconds()
 
     def _collapse(
         self,
@@ -223,7 +231,7 @@ class Cache:
             if running.attach(waiter):
                 return
             waiter.collapsed = False
-        elif running is None and self._passed.get((key, ask.authorized), 0.0) <= self._seconds():
+        elif running is None and not self._is_passed(key, ask):
             self._begin(waiter, key, entry, conditions, slot)
             return
         self._begin(waiter, key, entry, conditions, None)
@@ -287,15 +295,13 @@ class Cache:
             key=printable_key(meta.key) if meta is not None and self.rules.status_key else None,
         )
 
-    def child(
-        self, engine: Engine, fill: Fill, request: Request, conditions: list[Field] | None, whole: bool
-    ) -> Exchange:
+    def child(self, engine: Engine, fill: Fill, request: Request, conditions: list[Field] | None) -> Exchange:
         """The exchange of a fill: the request as every client's that it stands for.
 
-        :param whole: a GET, whatever the request is.
+        :param conditions: the preconditions in the place of the client's; ``None`` leaves it these.
         """
         asked = Request(
-            b"GET" if whole else request.method,
+            b"GET",
             request.path,
             keyed_query(request.query, self.rules),
             Headers(fill_fields(request, self.rules, conditions)),
@@ -346,11 +352,22 @@ class Cache:
             self._freshen_by_head(exchange, request, response)
         elif request.method not in SAFE:
             for uri in invalidates(request, response, self.rules):
-                self.store.purge(uri)
-                self.pending.purge(uri)
+                self._invalidate(uri)
         if self._name:
             field = status_of_forward(self._name, decision.fwd)
             response.headers.fields = [*response.headers.fields, field]
+
+    def _invalidate(self, uri: bytes) -> None:
+        self.store.purge(uri)
+        self.pending.purge(uri)
+        mapping = self.route.mapping
+        if mapping is not None:  # Location names it as the public does
+            begin, _, target = uri.rpartition(b"\n")
+            path, mark, query = target.partition(b"?")
+            inner = b"%b\n%b%b%b" % (begin, inner_path(path, mapping), mark, query)
+            if inner != uri:
+                self.store.purge(inner)
+                self.pending.purge(inner)
 
     def _freshen_by_head(self, exchange: Exchange, request: Request, response: Response) -> None:
         if response.status != 200 or b"authorization" in request.headers:

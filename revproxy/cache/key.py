@@ -126,6 +126,16 @@ def fill_fields(request: Request, rules: Rules, conditions: Sequence[Field] | No
     return fields
 
 
+def inner_path(path: bytes, mapping: tuple[bytes, bytes] | None) -> bytes:
+    """A public path as backends, and so keys, have it. :param mapping: the prefix there, and the public one."""
+    if mapping is None:
+        return path
+    inner, outer = (prefix.rstrip(b"/") for prefix in mapping)
+    if path != outer and not path.startswith(outer + b"/"):
+        return path
+    return inner + path[len(outer) :] or b"/"
+
+
 def as_get(request: Request) -> Request:
     """The GET of which a HEAD wants the head: what a backend is asked for its sake, where that is stored."""
     if request.method == b"GET":

@@ -67,3 +67,9 @@ class Pending:
         """The same for all URIs that match."""
         for uri in [uri for uri in self._fills if match(uri)]:
             self.purge(uri, now)
+
+    def purge_tag(self, tag: bytes, now: float | None = None) -> None:
+        """The same for what will turn out to bear this tag."""
+        for fills in self._fills.values():
+            for fill in fills:
+                fill.purge_tag(tag, now)

@@ -237,11 +237,14 @@ def test_the_backend_leaves_while_nobody_waits(talk: Start) -> None:
     t.store(b"old", b"Cache-Control: max-age=1, stale-while-revalidate=60")
     t.scenario.advance(2)
     t.ask().expect_response(200, b"old")
-    t.busy().expect_request(b"GET", b"/")
-    t.backend.connections[-1].reset()
-    t.scenario.advance(0)
+    for _ in range(2):  # what had been reused is tried once more
+        t.busy().expect_request(b"GET", b"/")
+        t.backend.connections[-1].reset()
+        t.scenario.advance(0)
     is_clean(t)
     t.ask().expect_response(200, b"old")
+    t.answer(ok(b"new", FRESH))
+    t.hit(b"new")
 
 
 # -- what is not for all
@@ -285,18 +288,18 @@ def test_and_later_ones_do_not_wait(talk: Start) -> None:
 def test_what_one_may_not_have_the_others_wait_for(talk: Start) -> None:
     """A request that asks for itself alone does not make the others of its key wait, nor stop waiting."""
     t = talk()
-    special = [t.ask(b"/", b"Range: bytes=0-0"), t.ask(b"/", b"Cache-Control: no-store"), t.ask(b"/", b"If-None-Match: x")]
+    special = [t.ask(b"/", b"Range: bytes=0-0"), t.ask(b"/", b"Cache-Control: no-store")]
     auth = t.ask(b"/", b"Authorization: Basic x")
-    assert t.asked == 4
+    assert t.asked == 3
     plain = [t.ask(), t.ask()]
-    assert t.asked == 5
+    assert t.asked == 4
     connections = list(t.backend.connections)
     for connection, client in zip(connections, [*special, auth], strict=False):
         connection.expect_request(b"GET", b"/")
         connection.send(ok(b"own", b"Cache-Control: private"))
         client.expect_response(200, b"own")
-    connections[4].expect_request(b"GET", b"/")
-    connections[4].send(ok(b"all", FRESH))
+    connections[3].expect_request(b"GET", b"/")
+    connections[3].send(ok(b"all", FRESH))
     for client in plain:
         client.expect_response(200, b"all")
     t.hit(b"all")
@@ -405,7 +408,11 @@ def test_stale_on_error_for_those_who_may(talk: Start) -> None:
     t = talk()
     t.store(b"body", b"Cache-Control: max-age=10", b'ETag: "a"')
     t.scenario.advance(11)
-    clients = [t.ask(b"/", b"Cache-Control: stale-if-error=100"), t.ask(), t.ask(b"/", b"Cache-Control: stale-if-error=1")]
+    clients = [
+        t.ask(b"/", b"Cache-Control: stale-if-error=100"),
+        t.ask(),
+        t.ask(b"/", b"Cache-Control: stale-if-error=1"),
+    ]
     t.answer(ok(b"oops", status=b"503 Busy"))
     clients[0].expect_response(200, b"body")
     for number in range(2):

@@ -546,15 +546,25 @@ def test_conditions_on_hits(talk: Start) -> None:
     client.expect_response(412)
 
 
-def test_conditions_on_a_miss_are_the_clients_own(talk: Start) -> None:
+def test_conditions_on_a_miss(talk: Start) -> None:
     t = talk()
-    client = t.miss(b"/", b'If-None-Match: "a"')
+    clients = [t.ask(b"/", b'If-None-Match: "a"'), t.ask(b"/", b'If-None-Match: "b"'), t.ask()]
+    t.answer(ok(b"body", FRESH, b'ETag: "a"'), If_None_Match=None)
+    clients[0].expect_response(304)
+    for client in clients[1:]:
+        client.expect_response(200, b"body")
+    assert t.asked == 1
+    t.hit(b"", b"/", b'If-None-Match: "a"', status=304)
+
+
+def test_conditions_on_a_miss_of_what_is_not_stored(talk: Start) -> None:
+    t = talk()
+    client = t.ask(b"/", b'If-None-Match: "a"')
+    t.answer(ok(b"body", b"Cache-Control: private", b'ETag: "a"'), If_None_Match=None)
+    client.expect_response(200, b"body")
+    client = t.ask(b"/", b'If-None-Match: "a"')
     t.answer(b'HTTP/1.1 304 Not Modified\r\nETag: "a"\r\n\r\n', If_None_Match=b'"a"')
     client.expect_response(304)
-    client = t.miss(b"/", b'If-None-Match: "a"')
-    t.answer(ok(b"body", FRESH))
-    client.expect_response(200, b"body")
-    t.hit()
 
 
 def test_conditions_and_validation(talk: Start) -> None:
@@ -693,6 +703,20 @@ def test_mapped_locations(talk: Start) -> None:
     assert t.asked == 1
 
 
+def test_posts_invalidate_by_public_locations(talk: Start) -> None:
+    t = talk(route='match = { path = "/api/*" }\nrewrite = { strip_prefix = "/api" }')
+    client = t.ask(b"/api/made")
+    t.answer(ok(b"old", FRESH), b"/made")
+    client.expect_response(200, b"old")
+    client = t.client()
+    client.send(post(b"", path=b"/api/make"))
+    t.answer(ok(b"done", b"Location: /made", status=b"201 Created"), b"/make", b"POST")
+    client.expect_response(201, headers={b"Location": b"/api/made"})
+    client = t.ask(b"/api/made")
+    t.answer(ok(b"new", FRESH), b"/made")
+    client.expect_response(200, b"new")
+
+
 # -- logs
 
 
@@ -712,7 +736,7 @@ def test_the_log_knows_who_was_asked(talk: Start) -> None:
 
 
 def test_status_can_be_off_or_tell_the_key(talk: Start) -> None:
-    t = talk('{ status_key = true }')
+    t = talk("{ status_key = true }")
     t.store(path=b"/a?b")
     response = t.hit(b"body", b"/a?b")
     assert response.get(b"Cache-Status") == b'revproxy; hit; ttl=60; key="http://example.com/a?b"'
@@ -728,7 +752,7 @@ def test_routes_share_a_store_unless_they_have_one(play_once: Any) -> None:
     text = config(route='match = { path = "/a/*" }') + (
         '[[routes]]\nmatch = { path = "/b/*" }\nupstream = "app"\ncache = {}\n'
         '[[routes]]\nname = "own"\nmatch = { path = "/c/*" }\nupstream = "app"\ncache = { size = "1MB" }\n'
-        "[cache]\nsize = \"2MB\"\nlargest = \"1MB\"\n"
+        '[cache]\nsize = "2MB"\nlargest = "1MB"\n'
     )
     table = play_once(text).engine.table
     one, other, own = (route.handler for route in table.routes)
