@@ -179,7 +179,7 @@ def _cache(
     # of what one upstream serves, a POST by one route changes what is stored by another
     rules = compile_rules(cache, written.upstream or name, largest)
     offset = time.time() - reactor.seconds()
-    return Cache(fill.handler, rules, store, fill, lambda: reactor.seconds() + offset, pending)
+    return Cache(fill.handler, rules, store, fill, reactor.seconds, offset, pending)
 
 
 def _handler(config: model.Config, written: model.Route, forwards: _Forwards) -> Any:

@@ -58,13 +58,13 @@ def test_the_head_of_a_hit_is_of_its_second(talk: Start) -> None:
 
 
 def test_the_heads_that_are_kept_are_bounded(talk: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("revproxy.cache.handler._HEADS", 3)
+    monkeypatch.setattr("revproxy.cache.handler._READY", 3)
     t = talk()
     for number in range(8):
         path = b"/%d" % number
         t.store(b"%d" % number, path=path)
         t.hit(b"%d" % number, path)
-    assert len(cache_of(t)._heads) <= 3
+    assert len(cache_of(t)._ready) <= 3
     for number in range(8):
         t.hit(b"%d" % number, b"/%d" % number)
 
