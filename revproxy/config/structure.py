@@ -184,7 +184,7 @@ def _hints(cls: type) -> dict[str, Any]:
 
 
 def _readable(arm: Any) -> bool:
-    return get_origin(arm) in (Annotated, Literal) or isinstance(arm, type)
+    return get_origin(arm) in (Annotated, Literal, tuple) or isinstance(arm, type)
 
 
 def _is_text(hint: Any) -> bool:
