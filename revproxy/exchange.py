@@ -314,9 +314,19 @@ class Exchange:
     def serve(self, response: Response, first: bytes, ended: bool) -> None:
         """A response that went through the backend's side before: from a store, or from a :meth:`child`."""
         self.response = response
-        if self.engine.log is not None:
-            self.first_byte_time = self.engine.seconds() - self.started
-        self._deliver(first, ended)
+        engine = self.engine
+        if engine.log is not None:
+            self.first_byte_time = engine.seconds() - self.started
+        route = self.route
+        if route is not None and route.client_response:
+            self._deliver(first, ended)
+        elif ended:
+            self.sent = len(first)
+            self.state = DONE
+            self.finish()
+            self.client.write_head(response, first, True)  # 8
+        else:
+            self._send_head(first, False)
 
     def response_body(self, data: bytes) -> None:
         """Body bytes from the sink."""
@@ -440,9 +450,17 @@ class Exchange:
 
 
 class _Child(Exchange):
-    """See :meth:`Exchange.child`."""
+    """See :meth:`Exchange.child`. :ivar answered: by a hook or handler of ours, or by an error page."""
 
-    __slots__ = ()
+    __slots__ = ("answered",)
+
+    def __init__(self, engine: Engine, client: Any, request: Request) -> None:
+        super().__init__(engine, client, request)
+        self.answered = False
+
+    def answer(self, answer: Answer) -> None:
+        self.answered = True
+        super().answer(answer)
 
     def log(self) -> None:
         """Those on whose behalf it was are logged."""

@@ -181,6 +181,26 @@ class Wire:
         transport.write(data)
         return True
 
+    def send_both(self, head: bytes, body: bytes) -> bool:
+        """As :meth:`send` of the two together, without making one of them: for a large ``body``."""
+        transport = self.transport
+        if self._raw_send is None or transport is None or transport._tempDataBuffer or transport.dataBuffer:
+            return self.send(head + body)
+        try:
+            sent = transport.socket.sendmsg((head, body))
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            return False
+        self.bytes_out += len(head) + len(body)
+        left = len(head) + len(body) - sent
+        if left:
+            if not self._registered:
+                self._registered = True
+                transport.registerProducer(self, True)
+            transport.write(body[-left:] if left <= len(body) else head[sent:] + body)
+        return True
+
     def unsent(self) -> int:
         """Bytes that were sent but did not reach the peer yet, as far as can be told."""
         waiting = self.queued()

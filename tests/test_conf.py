@@ -118,6 +118,13 @@ CASES: dict[str, list[Case]] = {
         Case("moved", 302, "/blog/1", ("https://blog.example.com/blog/1",), options={"listen": "site"}),
         Case("app", 200, "/account/", ("GET /account/ ", "nosniff"), options={"listen": "site"}),
     ],
+    "caching": [
+        Case("assets", 200, "/assets/a.js?v=1&x=2", ("GET /assets/a.js?v=1 ", "fwd=uri-miss; ttl=3600; stored")),
+        Case("assets", 200, "/assets/a.js?x=3&v=1", ("GET /assets/a.js?v=1 ", "Age: 0", "; hit; ttl=")),
+        Case("pages", 200, "/?utm_source=x", ("GET / ", "fwd=uri-miss; ttl=60; stored")),
+        Case("pages", 200, "/", ("GET / ", "Age: 0", "; hit; ttl=")),
+        Case("pages", 200, "/", ("GET / ", "fwd=bypass"), fields=("Cookie: session=1",)),
+    ],
     "slow-backend": [
         Case("legacy", 200, "/form", ("POST /form ", "\n\nabc"), method="POST", body=b"abc"),
         Case("legacy", 413, "/form", fields=("Content-Length: 2000000",), method="POST"),

@@ -240,6 +240,44 @@ def test_what_the_kernel_does_not_take_waits_in_order(pair):
     assert not reactor.writers
 
 
+def test_two_buffers_go_out_as_one(pair):
+    it, _, theirs, reactor = pair
+    assert it.send_both(b"head", b"body") is True
+    assert receive(theirs) == b"headbody"
+    assert it.bytes_out == 8
+    assert not reactor.writers
+
+
+@pytest.mark.parametrize("head", [b"head", b"head" * 1_000_000])
+def test_two_buffers_of_which_the_kernel_does_not_take_all(pair, head):
+    it, connection, theirs, reactor = pair
+    body = bytes(range(256)) * 20_000
+    assert it.send_both(head, body) is True
+    assert it.send_both(b"more", b"and more") is True
+    found = b""
+    while connection in reactor.writers:
+        found += receive(theirs)
+        connection.doWrite()
+    found += receive(theirs)
+    assert found == head + body + b"moreand more"
+    assert it.bytes_out == len(found)
+    assert it.told[-1] == "drained"
+
+
+def test_two_buffers_for_a_peer_that_is_gone(pair):
+    it, _, theirs, _ = pair
+    theirs.close()
+    it.stale()
+    assert it.send_both(b"head", b"body") is False
+    assert it.bytes_out == 0
+
+
+def test_two_buffers_for_other_transports():
+    it, transport, _ = wire()
+    assert it.send_both(b"head", b"body") is True
+    assert transport.value() == b"headbody"
+
+
 def test_reads_reach_data_received(pair):
     it, connection, theirs, _ = pair
     got: list[bytes] = []

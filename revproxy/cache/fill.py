@@ -8,125 +8,76 @@ Rules of this module:
   otherwise each goes on alone;
 * what is stored is read at the backend's pace, and each reader takes it from the store at its own.
   What is not stored goes to the one who leads, at that one's pace;
-* a response that turns out too large for the store goes on to its readers, at the pace of the slowest.
+* a response that turns out too large for the store goes on to its readers, at the pace of the slowest;
+* what a hook on the backend's side answers, and error pages, are nobody's but the one's who asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
-
-from attrs import define
 
 from revproxy.cache.answer import NotModified, answer_conditional, hit_fields, not_modified_fields
 from revproxy.cache.entry import Entry, Filling
-from revproxy.cache.policy import DISCONNECTED, ERRORS, Ask, Serve, choose, decide, on_error
+from revproxy.cache.key import as_get
+from revproxy.cache.policy import DISCONNECTED, ERRORS, PLAIN, Serve, choose, decide, on_error
 from revproxy.cache.serving import Reader, respond
 from revproxy.cache.storing import Refusal, freshen, may_store, select_freshened
 from revproxy.cache.tags import TAG_FIELDS, tags_of
+from revproxy.cache.waiting import Direct, Waiter
 from revproxy.errorpages import reason
 from revproxy.fault import CLIENT_GONE, Fault
 from revproxy.http.message import Field, Headers, Request, Response
-from revproxy.stream import ASKED, DONE
+from revproxy.stream import DONE
 from revproxy.wire import PEER_FULL
 
 if TYPE_CHECKING:
     from revproxy.cache.handler import Cache
     from revproxy.cache.key import Key
+    from revproxy.cache.pending import Slot
     from revproxy.cache.stored import Stored
+    from revproxy.engine import Engine
     from revproxy.exchange import Exchange
 
-
-@define(eq=False, slots=True)
-class Waiter:
-    """An exchange that waits for a fill; its sink until there is something to send.
-
-    :ivar fwd: why a backend is asked for it, as Cache-Status has it.
-    :ivar collapsed: it waits for another's request.
-    """
-
-    exchange: Exchange
-    ask: Ask
-    fwd: str
-    fill: Fill | None = None
-    collapsed: bool = False
-
-    def write_body(self, data: bytes) -> None:
-        """A request for the cache has no body."""
-
-    def end(self, trailers: Any = ()) -> None:
-        """Nor has it an end."""
-
-    def abort(self, fault: Fault) -> None:
-        """The client is gone."""
-        if self.fill is not None:
-            self.fill.left(self)
-
-    def pause_reading(self, why: int) -> None:
-        """There is nothing to read yet."""
-
-    def resume_reading(self, why: int) -> None:
-        """There is nothing to read yet."""
-
-
-class Direct:
-    """The sink of the one who leads where nothing is stored: all verbs go to the backend's side."""
-
-    __slots__ = ("_fill",)
-
-    def __init__(self, fill: Fill) -> None:
-        self._fill = fill
-
-    def write_body(self, data: bytes) -> None:
-        """A request for the cache has no body."""
-
-    def end(self, trailers: Any = ()) -> None:
-        """Nor has it an end."""
-
-    def abort(self, fault: Fault) -> None:
-        """The client is gone, or the exchange failed."""
-        self._fill.left(self)
-
-    def pause_reading(self, why: int) -> None:
-        """The client can't take more."""
-        sink = self._fill.sink
-        if sink is not None:
-            sink.pause_reading(why)
-
-    def resume_reading(self, why: int) -> None:
-        """That reason is gone."""
-        sink = self._fill.sink
-        if sink is not None:
-            sink.resume_reading(why)
+#: After these the stored response that was to be validated is no longer what there is.
+_GONE = frozenset({404, 410})
 
 
 class Fill:
     """A request that fills the cache.
 
     :param request: as the client sent it; Vary selects by its fields.
-    :param entry: what is stored and to be validated, or ``None``.
+    :param entry: what is stored and to be replaced or validated, or ``None``.
+    :param slot: where others find it to join it, ``None`` where nobody may.
     :ivar meta: the response's description, once it is being stored.
     """
 
     __slots__ = (
-        "_asked", "_cache", "_child", "_direct", "_ended", "_entry", "_filling", "_held", "_key", "_leader",
-        "_readers", "_request", "_waiting", "meta",
+        "_asked", "_cache", "_child", "_direct", "_ended", "_entry", "_expired", "_filling", "_held", "_key",
+        "_leader", "_purged", "_readers", "_request", "_tags", "_waiting", "_whole", "meta", "slot",
     )  # fmt: skip
 
-    def __init__(self, cache: Cache, key: Key, request: Request, entry: Entry | None = None) -> None:
+    def __init__(
+        self, cache: Cache, key: Key, request: Request, entry: Entry | None = None, slot: Slot | None = None
+    ) -> None:
         self._cache = cache
         self._key = key
         self._request = request
         self._entry = entry
+        self.slot = slot
         self._waiting: list[Waiter] = []
         self._readers: list[Reader] = []
         self._leader: Exchange | None = None
         self._direct: Exchange | None = None
         self._filling: Filling | None = None
         self._held: list[bytes] = []
-        self._ended: Sequence[Any] | None = None
+        self._ended = False
         self._child: Any = None
         self._asked = 0.0
+        self._purged = False
+        self._whole = False  # whatever the client's conditions are
+        self._expired: float | None = None
+        self._tags: dict[bytes, float | None] | None = None
         self.meta: Stored | None = None
 
     # -- who waits
@@ -156,20 +107,52 @@ class Fill:
         if isinstance(who, Waiter):
             if who in self._waiting:
                 self._waiting.remove(who)
-            if self._waiting or self.meta is not None or self._entry is not None:
+            # what is being stored, and what nobody waited for at first, is worth it without anybody
+            if self._waiting or self.meta is not None or self._leader is None:
                 return
         elif isinstance(who, Reader):
             if who in self._readers:
                 self._readers.remove(who)
-            self.paced()
-            if self._readers or self._waiting or (self._filling is not None and self._filling.open):
+            if self._filling is not None and self._filling.open:
+                return
+            if self._readers:
+                self.paced()
                 return
         else:
             self._direct = None
+        self._cancel()
+
+    def _cancel(self) -> None:
+        """Nobody wants the rest."""
+        self._over()
+        self._held.clear()
         child = self._child
         if child is not None and child.state != DONE:
-            self._cache.forget(self._key, self)
             child.client_gone(CLIENT_GONE)
+
+    def purge(self, now: float | None) -> None:
+        """What was asked for is out of date when it comes. :param now: only stale since then."""
+        if now is None:
+            self._purged = True
+        elif self._expired is None:
+            self._expired = now
+        self._cache.forget(self)
+
+    def purge_tag(self, tag: bytes, now: float | None) -> None:
+        """The same, if it will bear this tag."""
+        if self._tags is None:
+            self._tags = {}
+        if now is None:
+            self._tags[tag] = None
+        else:
+            self._tags.setdefault(tag, now)
+
+    def _check_tags(self, tags: Iterable[bytes]) -> None:
+        purged = self._tags
+        if purged is not None:
+            for tag in tags:
+                if tag in purged:
+                    self.purge(purged[tag])
 
     # -- asking
 
@@ -178,13 +161,14 @@ class Fill:
         """The backend's side."""
         return None if self._child is None else self._child.sink
 
-    def start(self, engine: Any, conditions: list[Field] | None) -> None:
+    def start(self, engine: Engine, conditions: list[Field] | None) -> None:
         """Ask a backend."""
         cache = self._cache
         self._asked = cache.now()
         self._leader = self._waiting[0].exchange if self._waiting else None
+        self._whole = conditions is not None
+        cache.pending.add(self._key[0], self)
         child = self._child = cache.child(engine, self, self._request, conditions)
-        child.state = ASKED
         if self._leader is not None:
             self._leader.origin = child
         child.take(cache.route)
@@ -194,100 +178,111 @@ class Fill:
     def write_head(self, response: Response, first: bytes = b"", ended: bool = False) -> None:
         """The head of the response."""
         if response.status < 200:
-            for waiter in self._waiting[:1]:
-                waiter.exchange.client.write_head(response)
+            if self._waiting and self._waiting[0].exchange is self._leader:
+                self._leader.response_head(response)
             return
         child = self._child
         now = self._cache.now()
         if child.fault is not None:
-            self._failed(child.fault, child.detail, now)
+            self._failed(child.fault, child.detail, response, now)
             return
         entry = self._entry
         if entry is not None:
             if response.status == 304:
                 self._not_modified(entry, response, now)
                 return
-            if response.status in ERRORS and self._serve_stale(entry, response.status, now):
-                if not self._waiting:
-                    self._over()
-                    child.client_gone(CLIENT_GONE)
-                    return
-        self._store(response, first, now)
-        self._hand_out(response, first, ended, now)
+            if response.status in ERRORS and self._serve_stale(entry, response.status, now) and not self._waiting:
+                self._cancel()
+                return
+        shared = self._store(response, first, now)
+        self._hand_out(response, shared, first, ended, now)
 
-    def _store(self, response: Response, first: bytes, now: float) -> None:
-        cache = self._cache
+    def _store(self, response: Response, first: bytes, now: float) -> Stored | None:
+        """Begin to store the response; what of it can be shared with those who wait, stored or not."""
+        cache, entry = self._cache, self._entry
         fields = response.headers.fields
-        made = may_store(self._request, response, cache.rules, self._key, self._asked, now)
+        made = may_store(as_get(self._request), response, cache.rules, self._key, self._asked, now)
         tags = tags_of(fields)
         if any(f[0] in TAG_FIELDS for f in fields):
             response.headers.fields = [f for f in fields if f[0] not in TAG_FIELDS]
-        filling = None
-        if not isinstance(made, Refusal) and tags is not None:
-            made.headers.fields = [f for f in made.headers.fields if f[0] not in TAG_FIELDS]
+        if isinstance(made, Refusal) or tags is None or self._child.answered:
+            if entry is not None and (response.status < 400 or response.status in _GONE):
+                cache.store.remove(entry)
+            if response.status < 500:
+                cache.do_not_wait(self)
+            cache.forget(self)
+            return None
+        made.headers.fields = [f for f in made.headers.fields if f[0] not in TAG_FIELDS]
+        self._check_tags(tags)
+        if made.serve_until <= now:
+            cache.do_not_wait(self)
+        else:
+            cache.wait_again(self)
+        if not self._purged:
             filling = cache.store.begin(self._key, made, response.length, tags)
-            if filling is not None and first and not filling.write(first):
-                filling = None
-        if filling is None:
-            if self._entry is not None and response.status < 500:
-                cache.store.remove(self._entry)
-            if isinstance(made, Refusal):
-                cache.pass_for_a_while(self._key)
-            cache.forget(self._key, self)
-            return
-        assert not isinstance(made, Refusal)
-        self.meta = made
-        self._filling = filling
+            if filling is not None and (not first or filling.write(first)):
+                filling.expired = self._expired
+                self._filling = filling
+                self.meta = made
+        if self._filling is None:
+            cache.forget(self)
+        return made
 
-    def _hand_out(self, response: Response, first: bytes, ended: bool, now: float) -> None:
+    def _hand_out(self, response: Response, shared: Stored | None, first: bytes, ended: bool, now: float) -> None:
         cache = self._cache
-        filling, meta = self._filling, self.meta
+        filling = self._filling
         waiting, self._waiting = self._waiting, []
         entry: Entry | None = None
-        if ended and filling is not None and meta is not None:
-            meta.length = filling.length
-            entry = filling.commit()
-            self._filling = None
         if ended:
+            if filling is not None and shared is not None:
+                shared.length = filling.length
+                entry = filling.commit()
+                self._filling = None
             self._over()
         for waiter in waiting:
-            exchange = waiter.exchange
-            waiter.fill = None
-            exchange.sink = None
+            exchange = waiter.detach()
             if exchange.state == DONE:
                 continue
             if exchange is self._leader:
                 self._lead(waiter, response, first, ended, now)
-            elif entry is not None and meta is not None and self._suits(meta, waiter, now):
-                field = cache.status(waiter, response.status, meta, now, entry=True)
-                respond(exchange, cache.store, meta, entry, waiter.ask, now, field)
-            elif filling is not None and meta is not None and not ended and self._suits(meta, waiter, now):
-                self._send(waiter, meta, filling, now)
+            elif shared is None:
+                cache.alone(waiter)
+            elif not self._suits(shared, waiter, now):
+                cache.again(waiter, self._key, shared, now)
+            elif entry is not None:
+                field = cache.status(waiter, shared, now)
+                respond(exchange, cache.store, shared, entry, waiter.ask, now, field)
+            elif ended:
+                whole = Response(
+                    shared.status,
+                    Headers(hit_fields(shared, now, cache.status(waiter, None, now))),
+                    reason=shared.reason,
+                    length=len(first),
+                )
+                exchange.serve(whole, b"" if exchange.request.method == b"HEAD" else first, True)
+            elif filling is not None and filling.open:
+                self._send(waiter, shared, filling, now)
             else:
-                cache.alone(exchange, waiter.ask, waiter.fwd)
+                cache.alone(waiter)
         if not ended and self._direct is None and not self._readers and (filling is None or not filling.open):
-            self._child.client_gone(CLIENT_GONE)
+            self._cancel()
 
     def _lead(self, waiter: Waiter, response: Response, first: bytes, ended: bool, now: float) -> None:
         exchange, meta = waiter.exchange, self.meta
         own = response.copy()
-        field = self._cache.status(waiter, response.status, meta, now)
+        field = self._cache.status(waiter, meta, now)
         if field is not None:
             own.headers.fields = [*own.headers.fields, field]
-        if waiter.ask.conditional and self._entry is not None and meta is not None:
-            answer = answer_conditional(meta, exchange.request, now)
-            if isinstance(answer, NotModified):  # its own conditions were not sent
-                fields = not_modified_fields(hit_fields(meta, now, field))
-                exchange.serve(Response(304, Headers(fields), reason=reason(304)), b"", True)
+        if waiter.ask.conditional and self._whole and meta is not None:
+            if isinstance(answer_conditional(meta, exchange.request, now), NotModified):  # its own were not sent
+                _bare(exchange, not_modified_fields(hit_fields(meta, now, field)))
                 return
-        if ended:
-            exchange.serve(own, b"" if exchange.request.method == b"HEAD" else first, True)
-        elif exchange.request.method == b"HEAD":
+        if exchange.request.method == b"HEAD":
             exchange.serve(own, b"", True)
+        elif ended:
+            exchange.serve(own, first, True)
         elif self._filling is not None:
-            reader = Reader(exchange, self._cache.store, self._filling, [(0, None)], self)
-            self._readers.append(reader)
-            reader.begin(own)
+            self._read(exchange, own, self._filling)
         else:
             self._direct = exchange
             exchange.sink = Direct(self)
@@ -295,37 +290,44 @@ class Fill:
 
     def _send(self, waiter: Waiter, meta: Stored, filling: Filling, now: float) -> None:
         exchange = waiter.exchange
-        fields = hit_fields(meta, now, self._cache.status(waiter, meta.status, meta, now))
+        fields = hit_fields(meta, now, self._cache.status(waiter, meta, now))
         if waiter.ask.conditional and isinstance(answer_conditional(meta, exchange.request, now), NotModified):
-            fields = not_modified_fields(fields)
-            exchange.serve(Response(304, Headers(fields), reason=reason(304)), b"", True)
+            _bare(exchange, not_modified_fields(fields))
             return
-        response = Response(meta.status, Headers(fields), reason=meta.reason)
+        response = Response(meta.status, Headers(fields), reason=meta.reason, length=self._child.response.length)
         if exchange.request.method == b"HEAD":
             exchange.serve(response, b"", True)
-            return
+        else:
+            self._read(exchange, response, filling)
+
+    def _read(self, exchange: Exchange, response: Response, filling: Filling) -> None:
         reader = Reader(exchange, self._cache.store, filling, [(0, None)], self)
         self._readers.append(reader)
         reader.begin(response)
 
     def write_body(self, data: bytes) -> None:
         """More of the body."""
-        direct = self._direct
-        if direct is not None:
-            direct.response_body(data)
+        if self._direct is not None:
+            self._direct.response_body(data)
             return
         filling = self._filling
         if filling is None:
             return
-        if filling.open:
-            if not filling.write(data):
-                self._cache.forget(self._key, self)  # nobody can join any more
-            for reader in tuple(self._readers):
-                reader.pump()
-            self.paced()
-        else:
+        if not filling.open:
             self._held.append(data)
             self.paced()
+            return
+        stored = filling.write(data)
+        if not stored:  # too large, or no room: nobody can join any more
+            self._cache.do_not_wait(self)
+            self._cache.forget(self)
+        for reader in tuple(self._readers):
+            reader.pump()
+        if not stored:
+            if self._readers:
+                self.paced()
+            else:
+                self._cancel()
 
     def paced(self) -> None:
         """Of a body that is not stored any more, the slowest reader sets the pace."""
@@ -339,9 +341,11 @@ class Fill:
         held, self._held = self._held, []
         for data in held:
             for reader in tuple(self._readers):
-                reader.exchange.response_body(data)
-        if self._ended is not None:
-            self._end_readers(self._ended)
+                reader.send(data)
+        if self._ended:
+            readers, self._readers = self._readers, []
+            for reader in readers:
+                reader.complete()
         elif self.sink is not None and not any(reader.is_behind for reader in self._readers):
             self.sink.resume_reading(PEER_FULL)
 
@@ -356,25 +360,16 @@ class Fill:
         filling = self._filling
         if filling is None:
             return
-        if filling.open:
-            assert self.meta is not None
-            self.meta.length = filling.length
-            filling.commit()
-            readers, self._readers = self._readers, []
-            for reader in readers:
-                reader.complete()
-        else:
-            self._ended = trailers
+        if not filling.open:
+            self._ended = True
             self.paced()
-
-    def _end_readers(self, trailers: Sequence[Any]) -> None:
+            return
+        assert self.meta is not None
+        self.meta.length = filling.length
+        filling.commit()
         readers, self._readers = self._readers, []
         for reader in readers:
-            reader.fill = None
-            exchange = reader.exchange
-            exchange.sink = None
-            self._cache.store.release(reader.source)
-            exchange.response_end(trailers)
+            reader.complete()
 
     def abort(self, fault: Fault) -> None:
         """The response was cut short: it is not stored, and nobody is shown it as whole."""
@@ -385,12 +380,13 @@ class Fill:
         direct, self._direct = self._direct, None
         readers, self._readers = self._readers, []
         waiting, self._waiting = self._waiting, []
-        for exchange in [
-            *([direct] if direct is not None else []),
-            *(reader.exchange for reader in readers),
-            *(waiter.exchange for waiter in waiting),
-        ]:
-            exchange.fail(fault, detail)
+        if direct is not None:
+            direct.fail(fault, detail)
+        for reader in readers:
+            reader.fill = None
+            reader.exchange.fail(fault, detail)
+        for waiter in waiting:
+            waiter.detach().fail(fault, detail)
 
     def pause_reading(self, why: int) -> None:
         """The request has no body that could come too fast."""
@@ -401,61 +397,78 @@ class Fill:
     # -- what else may come
 
     def _over(self) -> None:
-        self._cache.forget(self._key, self)
-        if self._leader is not None and self._child is not None:
-            self._leader.tries = self._child.tries
-            self._leader.repeats = self._child.repeats
-            self._leader.connect_time = self._child.connect_time
+        self._cache.forget(self)
+        self._cache.pending.discard(self._key[0], self)
+        leader, child = self._leader, self._child
+        if leader is not None and child is not None:
+            leader.tries = child.tries
+            leader.repeats = child.repeats
+            leader.connect_time = child.connect_time
 
     def _not_modified(self, entry: Entry, response: Response, now: float) -> None:
         cache = self._cache
         stored: Stored = entry.meta
         if select_freshened((stored,), response) is None:
             # it is about something else: once more, without conditions (RFC 9111 4.3.4)
+            self._over()
             self._entry = None
             self.start(self._child.engine, [])
             return
-        freshened = freshen(stored, self._request, response, cache.rules, self._asked, now)
+        freshened = freshen(stored, as_get(self._request), response, cache.rules, self._asked, now)
+        meta = freshened.stored
+        self._check_tags(tag.name for tag in entry.tags)
         if freshened.drop:
             cache.store.remove(entry)
-        elif not freshened.refused:
-            cache.store.refresh(entry, freshened.stored)
-        meta = freshened.stored
+        elif not freshened.refused and not self._purged:
+            if self._expired is not None:
+                meta.expire(self._expired)
+            cache.store.refresh(entry, meta)
+        if freshened.refused or meta.serve_until <= now:
+            cache.do_not_wait(self)
         self._over()
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
-            waiter.fill = None
-            exchange = waiter.exchange
-            exchange.sink = None
+            exchange = waiter.detach()
             if exchange.state == DONE:
                 continue
-            if exchange is self._leader or self._suits(meta, waiter, now):
-                field = cache.status(waiter, 304, meta, now, entry=True)
+            if exchange is self._leader:
+                field = cache.status(waiter, meta, now, validated=True)
+                respond(exchange, cache.store, meta, entry, waiter.ask, now, field)
+            elif freshened.refused:
+                cache.alone(waiter)
+            elif self._suits(meta, waiter, now):
+                field = cache.status(waiter, meta, now, validated=True)
                 respond(exchange, cache.store, meta, entry, waiter.ask, now, field)
             else:
-                cache.alone(exchange, waiter.ask, waiter.fwd)
+                cache.again(waiter, self._key, meta, now)
 
     def _serve_stale(self, entry: Entry, error: int, now: float) -> bool:
         """Give what is stale to those who may have it; whether anybody may."""
         cache = self._cache
         served = False
         for waiter in tuple(self._waiting):
-            decision = on_error(entry.meta, waiter.ask, now, error)
-            if decision is None:
+            if choose((entry.meta,), waiter.exchange.request) is None:
+                continue
+            if on_error(entry.meta, waiter.ask, now, error) is None:
                 continue
             served = True
             self._waiting.remove(waiter)
-            waiter.fill = None
-            waiter.exchange.sink = None
-            cache.hit(waiter.exchange, entry, waiter.ask, now)
-        return served or on_error(entry.meta, cache.plain, now, error) is not None
+            exchange = waiter.detach()
+            field = cache.status(waiter, None, now, error=error)
+            cache.store.hit(entry)
+            respond(exchange, cache.store, entry.meta, entry, waiter.ask, now, field)
+        return served or on_error(entry.meta, PLAIN, now, error) is not None
 
-    def _failed(self, fault: Fault, detail: str, now: float) -> None:
+    def _failed(self, fault: Fault, detail: str, page: Response, now: float) -> None:
         self._over()
         if self._entry is not None:
             self._serve_stale(self._entry, DISCONNECTED, now)
+        after = page.headers.get(b"retry-after")
+        seconds = int(after) if after is not None and after.isdigit() else 1
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
-            waiter.fill = None
-            waiter.exchange.sink = None
-            waiter.exchange.fail(fault, detail)
+            waiter.detach().fail(fault, detail, seconds)
+
+
+def _bare(exchange: Exchange, fields: list[Field]) -> None:
+    exchange.serve(Response(304, Headers(fields), reason=reason(304)), b"", True)

@@ -126,6 +126,33 @@ def fill_fields(request: Request, rules: Rules, conditions: Sequence[Field] | No
     return fields
 
 
+def inner_path(path: bytes, mapping: tuple[bytes, bytes] | None) -> bytes:
+    """A public path as backends, and so keys, have it. :param mapping: the prefix there, and the public one."""
+    if mapping is None:
+        return path
+    inner, outer = (prefix.rstrip(b"/") for prefix in mapping)
+    if path != outer and not path.startswith(outer + b"/"):
+        return path
+    return inner + path[len(outer) :] or b"/"
+
+
+def as_get(request: Request) -> Request:
+    """The GET of which a HEAD wants the head: what a backend is asked for its sake, where that is stored."""
+    if request.method == b"GET":
+        return request
+    return Request(
+        b"GET",
+        request.path,
+        request.query,
+        request.headers,
+        host=request.host,
+        authority=request.authority,
+        version=request.version,
+        kinds=request.kinds,
+        arrival=request.arrival,
+    )
+
+
 def printable_key(key: Key) -> str:
     """A key for people, and for Cache-Status (RFC 9211 2.7): ``https://host/path?query``, then what was added."""
     _, scheme, authority, target = key[0].split(b"\n", 3)

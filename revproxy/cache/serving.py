@@ -20,7 +20,7 @@ from revproxy.cache.entry import Entry, Filling
 from revproxy.errorpages import reason
 from revproxy.fault import Fault
 from revproxy.http.message import Field, Headers, Response
-from revproxy.stream import DONE
+from revproxy.stream import ASKED, DONE
 
 if TYPE_CHECKING:
     from revproxy.cache.fill import Fill
@@ -66,10 +66,10 @@ class Reader:
         self._store.hold(self.source)
         exchange.sink = self
         exchange.serve(response, first, False)
-        if exchange.state != DONE:
-            self.pump()
+        self.pump()
 
     def _next(self) -> bytes:
+        """The next bytes to be sent; ``b""`` when there are none, or none yet."""
         segments = self._segments
         while segments:
             segment = segments[0]
@@ -79,27 +79,36 @@ class Reader:
                     return segment
                 continue
             start, stop = segment
-            data = self.source.read(start) if stop is None or start < stop else b""
+            if start == stop:
+                segments.popleft()
+                continue
+            data = self.source.read(start)
             if stop is not None and len(data) > stop - start:
                 data = data[: stop - start]
             start += len(data)
-            if stop is not None and start >= stop:
+            if start == stop:
                 segments.popleft()
             else:
                 segments[0] = (start, stop)
-            if data or stop is None:
-                return data
+            return data
         return b""
 
     @property
     def is_behind(self) -> bool:
         """Whether the client has not been sent all that is there."""
         segment = self._segments[0] if self._segments else None
-        return self._pausing != 0 or not isinstance(segment, tuple) or segment[0] < self.source.length
+        return (
+            self._pausing != 0
+            or self.exchange.state <= ASKED
+            or not isinstance(segment, tuple)
+            or segment[0] < self.source.length
+        )
 
     def pump(self) -> None:
         """Send what there is, as far as the client takes it."""
         exchange = self.exchange
+        if exchange.sink is not self or exchange.state <= ASKED:
+            return  # it is over, or a hook still has the head
         while not self._pausing:
             data = self._next()
             if not data:
@@ -108,25 +117,24 @@ class Reader:
             if exchange.state == DONE:
                 return
         if not self._segments:
-            self._finish()
+            exchange.sink = None
+            self._store.release(self.source)
+            exchange.response_end()
+
+    def send(self, data: bytes) -> None:
+        """Send what is in no store, to one who is not behind."""
+        if self.exchange.sink is self:
+            self.exchange.response_body(data)
 
     def complete(self) -> None:
         """The body has come to its end."""
         self.fill = None
-        if self._segments:
-            last = self._segments[-1]
-            if isinstance(last, tuple):
-                self._segments[-1] = (last[0], self.source.length)
-                if last[0] >= self.source.length:
-                    self._segments.pop()
+        segments = self._segments
+        if segments and isinstance(last := segments[-1], tuple):
+            segments[-1] = (last[0], max(last[0], self.source.length))
+            if last[0] >= self.source.length:
+                segments.pop()
         self.pump()
-
-    def _finish(self) -> None:
-        exchange = self.exchange
-        if exchange.sink is self:
-            exchange.sink = None
-            self._store.release(self.source)
-            exchange.response_end()
 
     # -- the verbs of a sink
 
@@ -145,19 +153,25 @@ class Reader:
             fill.left(self)
 
     def pause_reading(self, why: int) -> None:
-        """The client can't take more."""
+        """The client can't take more, or a hook has the head."""
         self._pausing |= why
-        if self.fill is not None:
-            self.fill.paced()
 
     def resume_reading(self, why: int) -> None:
         """That reason is gone."""
-        if self._pausing & why:
-            self._pausing &= ~why
-            if not self._pausing:
-                self.pump()
-                if self.fill is not None:
-                    self.fill.paced()
+        if not self._pausing & why:
+            return
+        self._pausing &= ~why
+        if self._pausing:
+            return
+        if self.exchange.state <= ASKED:  # the head leaves after this
+            self.exchange.engine.reactor.callLater(0, self._go_on)
+        else:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        self.pump()
+        if self.fill is not None:
+            self.fill.paced()
 
 
 def respond(

@@ -95,9 +95,14 @@ class Stored:
         return int((self.fresh_until - now) // 1)
 
     def expire(self, now: float) -> None:
-        """It is stale from this moment on, and may be validated."""
-        self.fresh_until = min(self.fresh_until, now)
-        self.serve_until = min(self.serve_until, now)
+        """It is stale from this moment on, and may be validated; what allows it stale counts from here."""
+        early = self.fresh_until - now
+        if early > 0:
+            self.fresh_until = now
+            self.serve_until = min(self.serve_until, now)
+            self.while_until -= early
+            self.error_until -= early
+            self.disconnected_until -= early
 
     def __repr__(self) -> str:
         return f"<Stored {self.status} {self.source}={self.lifetime} vary={self.vary} length={self.length}>"

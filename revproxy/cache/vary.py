@@ -5,8 +5,8 @@ Rules of this module:
 * two requests match when the nominated fields have the same values in normal form; a field that is
   absent matches only where it is absent;
 * the normal form joins lines and drops white space around commas outside quotes; codings,
-  languages and charsets are lower case, and codings are sorted. Languages are not: many origins
-  read their order as a preference. Fields that are no lists are left as they are;
+  languages and charsets are lower case and sorted: the order of those of one quality says nothing that
+  can be relied upon (RFC 9110 12.5.4). Fields that are no lists are left as they are;
 * ``*`` anywhere in the list never matches, so that such a response is not stored.
 """
 
@@ -16,8 +16,7 @@ import re
 
 from revproxy.http.message import Headers
 
-_FOLDED = frozenset({b"accept-encoding", b"accept-language", b"accept-charset"})
-_SORTED = frozenset({b"accept-encoding", b"accept-charset"})
+_SORTED = frozenset({b"accept-encoding", b"accept-language", b"accept-charset"})
 #: Fields whose commas are no separators.
 _SINGLE = frozenset(
     b"user-agent cookie authorization referer origin host if-modified-since date from sec-ch-ua-platform".split()
@@ -55,10 +54,9 @@ def normal_value(name: bytes, values: list[bytes]) -> bytes | None:
     joined = values[0] if len(values) == 1 else b",".join(values)
     if b'"' in joined:  # commas and spaces in quotes mean themselves
         return joined
-    if name in _FOLDED:
+    if name in _SORTED:
         joined = joined.lower().replace(b" ", b"").replace(b"\t", b"")
-        if name in _SORTED:
-            return b",".join(sorted(filter(None, joined.split(b","))))
+        return b",".join(sorted(filter(None, joined.split(b","))))
     return _SEPARATOR.sub(b",", joined).strip(b" \t,")
 
 
@@ -68,7 +66,7 @@ def vary_values(names: tuple[bytes, ...], headers: Headers) -> tuple[bytes | Non
     said: list[bytes | None] = []
     for name in names:
         values = [f[1] for f in fields if f[0] == name]
-        if len(values) == 1 and name in _FOLDED:  # the same few values, again and again
+        if len(values) == 1 and name in _SORTED:  # the same few values, again and again
             value = _remembered.get((name, values[0]))
             if value is None:
                 value = normal_value(name, values)

@@ -10,6 +10,7 @@ from typing import Any
 
 from revproxy.cache.compile import compile_rules
 from revproxy.cache.handler import Cache
+from revproxy.cache.pending import Pending
 from revproxy.cache.store import Store
 from revproxy.coding.encoders import MissingPackage
 from revproxy.config import model
@@ -57,7 +58,7 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
     # a backend's Via names what is behind; ours is added by a hook where it is asked for
     hide = hidden_names((*config.server.hide, "via"))
     forwards = _Forwards(upstreams, hide, config.server.forwarded)
-    stores: dict[str, Store] = {}
+    stores: dict[str, tuple[Store, Pending]] = {}
     entries = []
     for index, route in enumerate(config.routes):
         try:
@@ -71,7 +72,7 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
             problems.append(Problem(key=f"routes[{index}]{name}", text=str(e), line=line, source=config.source))
     if problems:
         raise ConfigError(problems)
-    return RouteTable.build(entries, upstreams, stores)
+    return RouteTable.build(entries, upstreams, {place: store for place, (store, _) in stores.items()})
 
 
 class _Forwards:
@@ -95,7 +96,7 @@ def _entry(
     written: model.Route,
     index: int,
     forwards: _Forwards,
-    stores: dict[str, Store],
+    stores: dict[str, tuple[Store, Pending]],
     reactor: Any,
 ) -> Entry:
     server = config.server
@@ -136,9 +137,17 @@ def _entry(
         backend_request.insert(0, remember_asked)
     name = written.name or f"route-{index + 1}"
     handler = _handler(config, written, forwards)
+    passing: tuple[Any, ...] = ()
     if written.cache is not None:
-        handler = _cache(config, written, name, handler, (backend_request, backend_response), stores, reactor)
-        client_response.append(handler.after)
+        fill = Route(
+            name,
+            handler,
+            backend_request=tuple(backend_request),
+            backend_response=tuple(reversed(backend_response)),
+            mapping=mapping,
+        )
+        handler = _cache(config, written, fill, stores, reactor)
+        passing = (handler.passed,)
     rate = server.minimum_rate if written.minimum_rate == "server" else written.minimum_rate
     body = "server" if written.limits is None else written.limits.body
     route = Route(
@@ -147,7 +156,7 @@ def _entry(
         client_request=tuple(client_request),
         backend_request=tuple(backend_request),
         # the last to see the request is the first to see the response
-        backend_response=tuple(reversed(backend_response)),
+        backend_response=(*passing, *reversed(backend_response)),
         client_response=tuple(reversed(client_response)),
         max_body=server.limits.body if isinstance(body, str) else body,
         minimum_rate=None if rate is None or isinstance(rate, str) else (rate.rate, rate.over),
@@ -164,29 +173,22 @@ def _entry(
 
 
 def _cache(
-    config: model.Config,
-    written: model.Route,
-    name: str,
-    inner: Any,
-    hooks: tuple[list[Any], list[Any]],
-    stores: dict[str, Store],
-    reactor: Any,
+    config: model.Config, written: model.Route, fill: Route, stores: dict[str, tuple[Store, Pending]], reactor: Any
 ) -> Cache:
-    cache = written.cache
+    """The cache of a route. :param fill: the way from it to the backends."""
+    cache, name = written.cache, fill.name
     assert cache is not None
     if cache.size is None:
-        largest = config.cache.largest
-        store = stores.get("")
-        if store is None:
-            store = stores[""] = Store(config.cache.size, largest)
+        place, size, largest = "", config.cache.size, config.cache.largest
     else:
-        largest = min(cache.largest, cache.size)
-        store = stores[name] = Store(cache.size, largest)
+        place, size, largest = name, cache.size, min(cache.largest, cache.size)
+    if place not in stores:
+        stores[place] = (Store(size, largest), Pending())
+    store, pending = stores[place]
     # of what one upstream serves, a POST by one route changes what is stored by another
     rules = compile_rules(cache, written.upstream or name, largest)
-    fill = Route(name, inner, backend_request=tuple(hooks[0]), backend_response=tuple(reversed(hooks[1])))
     offset = time.time() - reactor.seconds()
-    return Cache(inner, rules, store, fill, lambda: reactor.seconds() + offset)
+    return Cache(fill.handler, rules, store, fill, reactor.seconds, offset, pending)
 
 
 def _handler(config: model.Config, written: model.Route, forwards: _Forwards) -> Any:

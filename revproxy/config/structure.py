@@ -36,7 +36,7 @@ SHORT: dict[type, tuple[str, type, str]] = {
 }
 
 #: Tables that a switch may stand for, where none is needed: ``true`` is the table with its defaults.
-SWITCHES: frozenset[type] = frozenset({model.Compress})
+SWITCHES: frozenset[type] = frozenset({model.Cache, model.Compress})
 
 
 @frozen
@@ -191,7 +191,7 @@ def _hints(cls: type) -> dict[str, Any]:
 
 
 def _readable(arm: Any) -> bool:
-    return get_origin(arm) in (Annotated, Literal) or isinstance(arm, type)
+    return get_origin(arm) in (Annotated, Literal, tuple) or isinstance(arm, type)
 
 
 def _is_text(hint: Any) -> bool:

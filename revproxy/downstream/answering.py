@@ -17,6 +17,9 @@ from revproxy.wire import QUEUED, ignore
 if TYPE_CHECKING:
     from revproxy.engine import Engine
 
+#: Bytes of a body that are not copied behind a head: that takes longer than to send two buffers.
+_LARGE = 16 * 1024
+
 
 class AnsweringWire(ClosingWire):
     """A client's wire that answers. Subclasses define ``_over`` and ``_tunnel``.
@@ -61,7 +64,10 @@ class AnsweringWire(ClosingWire):
             head += b"Connection: close\r\n"
         elif request.version == 10:
             head += b"Connection: keep-alive\r\n"
-        self.send(b"%b\r\n%b" % (head, first))
+        if len(first) < _LARGE:
+            self.send(b"%b\r\n%b" % (head, first))
+        else:
+            self.send_both(head + b"\r\n", first)
         if ended:
             self._over()
 

@@ -16,11 +16,12 @@ class RequestBlock:
 
     :ivar raw: its bytes, without the final CRLF. :ivar version: 10 or 11.
     :ivar sender: who serialised it for a backend last. :ivar sent: and what that gave.
+    :ivar plain_for: the rules of a cache by which it asks for nothing special.
     """
 
     __slots__ = (
-        "authority", "expects_continue", "fields", "host", "keep_alive", "kinds", "length", "raw", "sender", "sent",
-        "upgrade", "version",
+        "authority", "expects_continue", "fields", "host", "keep_alive", "kinds", "length", "plain_for", "raw",
+        "sender", "sent", "upgrade", "version",
     )  # fmt: skip
 
     def __init__(self, raw: bytes, fields: list[Field], kinds: int, version: int) -> None:
@@ -35,6 +36,7 @@ class RequestBlock:
         self.expects_continue = False
         self.upgrade: bytes | None = None
         self.sender: object = None
+        self.plain_for: object = None
         self.sent = b""
 
 

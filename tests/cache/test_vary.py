@@ -37,6 +37,7 @@ SAME = [
     pytest.param([], [], id="9111-4.1-absent-in-both"),
     pytest.param(["Accept-Encoding: gzip, br"], ["Accept-Encoding: BR,GZIP"], id="codings-have-no-order"),
     pytest.param(["Accept-Language: en, de;q=0.5"], ["Accept-Language: EN,de; q=0.5"], id="languages-have-no-case"),
+    pytest.param(["Accept-Language: en, de"], ["Accept-Language: de, en"], id="languages-have-no-order"),
 ]
 DIFFERENT = [
     pytest.param(["Foo: 1"], ["Foo: 2"], id="9111-4.1"),
@@ -45,7 +46,6 @@ DIFFERENT = [
     pytest.param(["Foo: a"], ["Foo: A"], id="case-of-what-is-unknown"),
     pytest.param(["Foo: 1, 2"], ["Foo: 2, 1"], id="order-of-what-is-unknown"),
     pytest.param(['Foo: "a,b"'], ['Foo: "a, b"'], id="space-in-quotes"),
-    pytest.param(["Accept-Language: en, de"], ["Accept-Language: de, en"], id="languages-have-an-order-to-many"),
     pytest.param(["Accept-Encoding: gzip"], ["Accept-Encoding: gzip;q=0"], id="codings-have-weights"),
     pytest.param(["User-Agent: a (b, c)"], ["User-Agent: a (b,c)"], id="what-is-no-list"),
     pytest.param(["Cookie: a=1, b"], ["Cookie: a=1,b"], id="cookies-are-no-list"),

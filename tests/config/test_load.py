@@ -89,6 +89,10 @@ eject = "1s"
 eject_most = "2s"
 share = "100%"
 
+[cache]
+size = "128MB"
+largest = "1MB"
+
 [[routes]]
 name = "api"
 upstream = "api"
@@ -99,6 +103,25 @@ compress = { gzip = 5, br = 4, zstd = 3, types = ["text/html", "*+json"], minimu
 upgrade = ["WebSocket", "tls-1.0x"]
 retry = { on = ["connect", 503], methods = "PUT", tries = 2, per_try = "1s", backoff = "1ms", budget = "5%", body = 0 }
 middleware = ["a.b:c", { call = "d:e", at = "client-response", timeout = "off", fail = "open" }]
+[routes.cache]
+size = "1MB"
+largest = "100KB"
+ttl = { 200 = "1m", "4xx" = "10s", any = "0s" }
+override_ttl = { 301 = "1h" }
+grace = "1s"
+disconnected = "0s"
+heuristic = "20%"
+key_headers = "X-Tenant"
+key_cookies = ["theme"]
+query_ignore = ["utm_*"]
+query_only = ["a", "b"]
+query_sort = true
+bypass = { header = "X-Preview", cookie = "session*", query = ["draft"] }
+honour_client = false
+store_set_cookie = true
+targeted = ["example-cache-control"]
+status = "edge"
+status_key = true
 [routes.match]
 host = ["Example.COM", "*.Bücher.example", "[2001:DB8::1]"]
 path = ["/api/*", "/ws*", "/%7Eme", "/é b", "~^/(a|b)$"]
@@ -227,6 +250,7 @@ EXPECTED = m.Config(
             host="backend.example:8080",
         )
     },
+    cache=m.CacheStore(size=128 * 1024**2, largest=1024**2),
     routes=(
         m.Route(
             name="api",
@@ -242,6 +266,26 @@ EXPECTED = m.Config(
             middleware=(
                 m.Middleware(call="a.b:c"),
                 m.Middleware(call="d:e", at="client-response", timeout=None, fail="open"),
+            ),
+            cache=m.Cache(
+                size=1024**2,
+                largest=100 * 1024,
+                ttl={200: 60.0, 4: 10.0, 0: 0.0},
+                override_ttl={301: 3600.0},
+                grace=1.0,
+                disconnected=0.0,
+                heuristic=0.2,
+                key_headers=("x-tenant",),
+                key_cookies=("theme",),
+                query_ignore=("utm_*",),
+                query_only=("a", "b"),
+                query_sort=True,
+                bypass=m.CacheBypass(header=("x-preview",), cookie=("session*",), query=("draft",)),
+                honour_client=False,
+                store_set_cookie=True,
+                targeted=("example-cache-control",),
+                status="edge",
+                status_key=True,
             ),
             match=m.Match(
                 host=("example.com", "*.xn--bcher-kva.example", "[2001:db8::1]"),

@@ -35,11 +35,14 @@ ROUTE = {
     # unknown keys
     "mach = 1": 'F:7: routes[0].mach: unknown key; did you mean "match"?',
     "zebra = 1": "F:7: routes[0].zebra: unknown key",
-    "cache = true": "F:7: routes[0].cache: unknown key",
     "metrics = true": "F:7: routes[0].metrics: unknown key",
     "compress = 5": "F:7: routes[0].compress: 5 can't be used here; write true or false, "
     "or a table { gzip = …, br = …, zstd = …, … }",
     "compress.gzip = 12": "F:7: routes[0].compress.gzip: 12 is out of range; write a whole number from 1 to 9",
+    "cache.sise = 1": 'F:7: routes[0].cache.sise: unknown key; did you mean "size"?',
+    "cache = { ttl = { 6xx = '1s' } }": (
+        'F:7: routes[0].cache.ttl.6xx: "6xx" is not a status; write a status such as 200, a class such as "4xx", or "any"'
+    ),
     "match.pth = 1": 'F:7: routes[0].match.pth: unknown key; did you mean "path"?',
     "match.hosts = 'a.b'": 'F:7: routes[0].match.hosts: unknown key; did you mean "host"?',
     "match.content-type = 'a/b'": 'F:7: routes[0].match.content-type: unknown key; did you mean "content_type"?',

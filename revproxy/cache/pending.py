@@ -1,0 +1,75 @@
+"""Requests to backends whose responses are to be stored: who may wait for which, and what a purge means for them.
+
+Rules of this module:
+
+* requests wait for each other by *slot*: the key, whether they are authorized, and, where it is known what
+  the responses are chosen by (Vary), what they say there. So variants that were never stored are
+  asked for side by side, each of them once;
+* a response that was asked for before a purge is out of date when it comes: it is for those who
+  had asked before, and is not stored.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from revproxy.cache.key import Key
+from revproxy.cache.vary import vary_values
+from revproxy.http.message import Headers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from revproxy.cache.fill import Fill
+
+#: Key, authorized, names of Vary, what the request says of them.
+Slot = tuple[Key, bool, tuple[bytes, ...], tuple[bytes | None, ...]]
+
+
+def slot_of(key: Key, authorized: bool, names: tuple[bytes, ...], headers: Headers) -> Slot:
+    """The slot of a request. :param names: of the Vary that is known, ``()`` for none."""
+    return (key, authorized, names, vary_values(names, headers) if names else ())
+
+
+class Pending:
+    """The fills of a store that are running, by the URI of their keys."""
+
+    __slots__ = ("_fills",)
+
+    def __init__(self) -> None:
+        self._fills: dict[bytes, set[Fill]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._fills.values()))
+
+    def add(self, uri: bytes, fill: Fill) -> None:
+        """A backend is asked."""
+        fills = self._fills.get(uri)
+        if fills is None:
+            self._fills[uri] = {fill}
+        else:
+            fills.add(fill)
+
+    def discard(self, uri: bytes, fill: Fill) -> None:
+        """It is over; more than once is no error."""
+        fills = self._fills.get(uri)
+        if fills is not None:
+            fills.discard(fill)
+            if not fills:
+                del self._fills[uri]
+
+    def purge(self, uri: bytes, now: float | None = None) -> None:
+        """What is asked for of this URI is out of date. :param now: only stale from this moment on."""
+        for fill in tuple(self._fills.get(uri, ())):
+            fill.purge(now)
+
+    def purge_where(self, match: Callable[[bytes], bool], now: float | None = None) -> None:
+        """The same for all URIs that match."""
+        for uri in [uri for uri in self._fills if match(uri)]:
+            self.purge(uri, now)
+
+    def purge_tag(self, tag: bytes, now: float | None = None) -> None:
+        """The same for what will turn out to bear this tag."""
+        for fills in self._fills.values():
+            for fill in fills:
+                fill.purge_tag(tag, now)
