@@ -57,8 +57,8 @@ class Upstream:
     """
 
     __slots__ = (
-        "_agent", "_base", "_capped", "_chance", "_drains", "_found", "_gone", "_panics", "_rest", "_sources",
-        "_started", "_trials", "backends", "balancer", "budget", "host", "name", "pending", "reactor", "ready",
+        "_agent", "_base", "_capped", "_chance", "_drains", "_found", "_gone", "_panics", "_past", "_rest",
+        "_sources", "_started", "_trials", "backends", "balancer", "budget", "host", "name", "pending", "reactor", "ready",
         "room", "single", "special", "sticky", "timeouts", "watch", "watching", "written",
     )  # fmt: skip
 
@@ -91,6 +91,7 @@ class Upstream:
         self._rest: tuple[Backend, ...] = ()
         self._trials: tuple[Backend, ...] = ()
         self._gone: dict[str, tuple[Backend, float]] = {}
+        self._past = 0  # requests that the gone ones were sent
         self._drains: dict[Backend, tuple[Deferred[None], Any]] = {}
         self._sources = [*find_sources(written, reactor, base), *sources]
         self._started = False
@@ -114,6 +115,7 @@ class Upstream:
         weights = False
         current = {backend.name: backend for backend in self.backends}
         backends = []
+        joined = []
         for name, (written, host) in wanted.items():
             backend = current.pop(name, None)
             if backend is None:
@@ -124,6 +126,7 @@ class Upstream:
                         raise
                     _log.error("upstream {name}: {backend} can't be used: {why}", name=self.name, backend=name, why=e)
                     continue
+                joined.append(backend)
             weights |= self._adjust(backend, written)
             backends.append(backend)
         for backend in current.values():
@@ -135,6 +138,11 @@ class Upstream:
         if self.sticky is not None:
             self.sticky.update(backends)
         self.refresh(weights=weights)
+        if len(joined) < len(backends):  # else there is nobody who could do more in the meantime
+            for backend in joined:
+                self.watch.start_slowly(backend)
+        for backend in current.values():
+            self._drained(backend)
 
     def _enter(self, name: str, written: model.Backend, host: str | None, first: bool) -> Backend:
         known = self._gone.pop(name, None)
@@ -142,12 +150,16 @@ class Upstream:
             backend = known[0]
             backend.duty = SERVING
             backend.pool.closed = False
+            self._past -= backend.requests
+            done = self._end_drain(backend)
+            if done is not None:
+                done.callback(None)
+            self.watch.carry_on(backend)
         else:
             backend = make_backend(written, self.name, self.written, self.host, host, self.reactor, self._base)
             self._watch_over(backend)
         if not first:
             self.watch.say(backend, "joins", "it was found")
-            self.watch.start_slowly(backend)
         if self._started and backend.monitor is not None:
             backend.monitor.start()
         return backend
@@ -177,12 +189,19 @@ class Upstream:
         backend.most_connections = backend.pool.most = most
         if backend.most is not None or most is not None:
             self._capped = True
-            backend.freed = backend.pool.freed = self._freed
+            backend.pool.freed = self._freed
+            if backend not in self._drains:
+                backend.freed = self._freed
         return backend.full_weight != before
 
     def _leave(self, backend: Backend, now: float) -> None:
         backend.duty = GONE
+        backend.weight = backend.full_weight
+        self._past += backend.requests
         self.watch.forget(backend)
+        _, timer = self._drains.get(backend, (None, None))
+        if timer is not None and timer.active():
+            timer.cancel()
         self.watch.say(backend, "leaves", "it was not found any more")
         if backend.monitor is not None:
             backend.monitor.stop()
@@ -219,7 +238,8 @@ class Upstream:
                 elif written.panic:
                     panics = len(first) > 1 and len(ready) < len(first)
                     ready = first
-        if weights or tuple(ready) != self.ready:
+        changed = weights or tuple(ready) != self.ready
+        if changed:
             self.ready = tuple(ready)
         if panics != self._panics:
             self._panics = panics
@@ -247,10 +267,12 @@ class Upstream:
             or self.pending
             or (not self._started and (self._sources or written.health is not None))
         )
+        if changed:
+            self._freed()
 
     def choose(self, exchange: Exchange, tried: Collection[Backend] = ()) -> Backend | None:
         """A backend for an exchange, none of ``tried``, with all that may have to be asked: cookies, trials, caps."""
-        if not self._started:
+        if not self._started and not self.watch.closed:
             self.start()
         capped = self._capped
         if self.sticky is not None and not tried:
@@ -259,14 +281,14 @@ class Upstream:
                 return None if capped and kept.full else kept
         if self._trials and exchange.request.method in SAFE:
             for backend in self._trials:
-                if not backend.trying and backend not in tried and not (capped and backend.full):
-                    backend.trying = True
+                if backend.trying is None and backend not in tried and not (capped and backend.full):
+                    backend.trying = exchange
                     return backend
         excluded = tried
         if capped:
             full = [backend for backend in self.ready if backend.full]
             if full:
-                excluded = [*tried, *full]
+                excluded = {*tried, *full}
         found: Backend | None = self.balancer.pick(self.ready, exchange, excluded)
         if found is None and tried and all(backend in tried for backend in self.ready):
             return next((b for b in self._rest if b not in tried and not (capped and b.full)), None)
@@ -278,7 +300,9 @@ class Upstream:
 
     def has_room_later(self, tried: Collection[Backend]) -> bool:
         """Whether waiting may give a backend where :meth:`choose` gave none."""
-        return self.pending or (self._capped and any(backend not in tried for backend in self.ready))
+        if self.pending or not self._capped:
+            return self.pending
+        return any(backend not in tried for backend in (self._rest if tried else self.ready))
 
     def _freed(self, *ended: Any) -> None:
         if len(self.room):
@@ -295,8 +319,8 @@ class Upstream:
 
     @property
     def requests(self) -> int:
-        """Requests that the backends were sent, retries included."""
-        return sum(backend.requests for backend in self.backends)
+        """Requests that the backends were sent, those that left and retries included."""
+        return self._past + sum(backend.requests for backend in self.backends)
 
     @property
     def live(self) -> int:
@@ -329,15 +353,21 @@ class Upstream:
             or when it is resumed.
         """
         backend = self.backend(name)
-        self.resume(name)
         done: Deferred[None] = Deferred()
+        before, timer = self._drains.pop(backend, (None, None))
+        if timer is not None and timer.active():
+            timer.cancel()
+        if before is not None:
+            done.addCallback(before.callback)
+        if backend.duty is SERVING:
+            self.watch.say(backend, "is drained", "it was asked for")
         backend.duty = DRAINING if self.sticky is not None and seconds else DRAINED
+        backend.pool.closed = False
         timer = None
         if backend.duty is DRAINING:
             timer = self.reactor.callLater(seconds, self._drain_ends, backend)
         self._drains[backend] = (done, timer)
         backend.freed = self._drained
-        self.watch.say(backend, "is drained", "it was asked for")
         self.refresh()
         self._drained(backend)
         return done
@@ -348,7 +378,7 @@ class Upstream:
 
     def _drained(self, backend: Backend) -> None:
         self._freed()
-        if backend.duty is DRAINED and not backend.active and backend in self._drains:
+        if backend.duty in (DRAINED, GONE) and not backend.active and backend in self._drains:
             done, _ = self._drains.pop(backend)
             backend.pool.close()
             self.watch.say(backend, "is empty", "it was drained")
@@ -359,18 +389,22 @@ class Upstream:
         backend = self.backend(name)
         if backend.duty is SERVING:
             return
-        done, timer = self._drains.pop(backend, (None, None))
-        if timer is not None and timer.active():
-            timer.cancel()
         backend.duty = SERVING
         backend.pool.closed = False
-        backend.freed = self._freed if self._capped else None
+        done = self._end_drain(backend)
         self.watch.say(backend, "serves again", "it was asked for")
         self.watch.start_slowly(backend)
         self.refresh()
-        self.room.pump()
         if done is not None:
             done.callback(None)
+
+    def _end_drain(self, backend: Backend) -> Deferred[None] | None:
+        """Whoever waits for the end of a drain that is no more."""
+        done, timer = self._drains.pop(backend, (None, None))
+        if timer is not None and timer.active():
+            timer.cancel()
+        backend.freed = self._freed if self._capped else None
+        return done
 
     # -- life
 
@@ -379,6 +413,7 @@ class Upstream:
         if self._started:
             return
         self._started = True
+        self.watch.open()
         for backend in self.backends:
             if backend.monitor is not None:
                 backend.monitor.start()
@@ -396,9 +431,10 @@ class Upstream:
                 backend.monitor.stop()
             backend.pool.close()
         self.watch.close()
-        for _, timer in self._drains.values():
+        for backend, (_, timer) in list(self._drains.items()):
             if timer is not None and timer.active():
                 timer.cancel()
+                self._drain_ends(backend)
 
     @property
     def agent(self) -> UpstreamAgent:
