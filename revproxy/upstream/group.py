@@ -51,15 +51,16 @@ class Upstream:
         backend's own, anything else is fixed.
     :ivar ready: those that take turns now; the same object until something changes.
     :ivar single: the only backend, when there is but one: no balancer is asked.
+    :ivar chance: where what has to be spread gets its numbers.
     :ivar special: choosing one takes more than a pick: :meth:`choose` has to be asked.
     :ivar watching: what comes back has to be told to :meth:`answered`.
     :ivar pending: discovery has not answered yet.
     """
 
     __slots__ = (
-        "_agent", "_base", "_capped", "_chance", "_drains", "_found", "_gone", "_panics", "_past", "_rest",
-        "_sources", "_started", "_trials", "backends", "balancer", "budget", "host", "name", "pending", "reactor", "ready",
-        "room", "single", "special", "sticky", "timeouts", "watch", "watching", "written",
+        "_agent", "_base", "_capped", "_drains", "_found", "_gone", "_panics", "_past", "_rest",
+        "_sources", "_started", "_trials", "backends", "balancer", "budget", "chance", "host", "name", "pending",
+        "reactor", "ready", "room", "single", "special", "sticky", "timeouts", "watch", "watching", "written",
     )  # fmt: skip
 
     def __init__(
@@ -78,9 +79,9 @@ class Upstream:
         self.host: bytes | None = {"preserve": None, "backend": b""}.get(written.host, written.host.encode("ascii"))
         self.timeouts = written.timeouts
         self._base = base
-        self._chance = Random() if chance is None else chance
+        self.chance = Random() if chance is None else chance
         key = key_reader(written.hash.by, base) if written.balance == "hash" else None
-        self.balancer = balancer(written, key, self._chance)
+        self.balancer = balancer(written, key, self.chance)
         self.sticky = None if written.sticky is None else Stickiness(written.sticky, name)
         self.budget = Budget()
         self.room = WaitingRoom(reactor, written.queue, written.queue_time)
@@ -172,7 +173,7 @@ class Upstream:
         endpoint: Any = backend.pool.for_nobody()
         check = Check(health, endpoint, self.reactor, host)
         changed = partial(self.watch.checked, backend)
-        backend.monitor = Monitor(check, health, self.reactor, self._chance, changed)
+        backend.monitor = Monitor(check, health, self.reactor, self.chance, changed)
         backend.checked = health.initial == "up"
 
     def _adjust(self, backend: Backend, written: model.Backend) -> bool:
