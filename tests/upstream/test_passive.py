@@ -101,11 +101,10 @@ def test_what_was_counted_before_an_ejection_is_forgotten():
 def test_model(failures, rate, minimum, story):
     """Against all that ever happened, counted anew for each failure; ``o`` is sent and never answered."""
     outlier = Outlier(Passive(failures=failures, error_rate=rate, minimum=minimum, window=10.0))
-    now, asked, streak = 0.0, 0, 0
+    now, streak = 0.0, 0
     began, window = None, []
-    for word, seconds in story:
+    for asked, (word, seconds) in enumerate(story, 1):
         now += seconds
-        asked += 1
         if began is not None:
             window.append(word)
         if word == ".":
