@@ -91,8 +91,12 @@ class Forward(Rules):
         if backend is not None:
             self._begin(exchange, backend)
         elif upstream.has_room_later(()):
+            sticky = upstream.sticky
             upstream.room.join(
-                exchange, lambda: upstream.choose(exchange), lambda backend: self._begin(exchange, backend)
+                exchange,
+                lambda: upstream.choose(exchange),
+                lambda backend: self._begin(exchange, backend),
+                alike=sticky is None or sticky.find(exchange) is None,
             )
         else:
             exchange.fail(BACKEND_NONE)

@@ -286,11 +286,12 @@ class Upstream:
                     backend.trying = exchange
                     return backend
         excluded = tried
-        if capped:
-            full = [backend for backend in self.ready if backend.full]
-            if full:
-                excluded = {*tried, *full}
-        found: Backend | None = self.balancer.pick(self.ready, exchange, excluded)
+        full = [backend for backend in self.ready if backend.full] if capped else ()
+        if full:
+            excluded = {*tried, *full}
+        found: Backend | None = None
+        if len(full) < len(self.ready):
+            found = self.balancer.pick(self.ready, exchange, excluded)
         if found is None and tried and all(backend in tried for backend in self.ready):
             return next((b for b in self._rest if b not in tried and not (capped and b.full)), None)
         return found

@@ -48,12 +48,15 @@ class WaitingRoom:
     def __len__(self) -> int:
         return len(self._queue)
 
-    def join(self, exchange: Exchange, find: Find, go: Go) -> None:
-        """Wait until ``find`` gives a backend; a failure of the exchange when that takes too long."""
+    def join(self, exchange: Exchange, find: Find, go: Go, *, alike: bool = False) -> None:
+        """Wait until ``find`` gives a backend; a failure of the exchange when that takes too long.
+
+        :param alike: where one of these finds none, no other one does: a pump asks one of them, not each.
+        """
         if len(self._queue) >= self._length:
             exchange.fail(BACKEND_QUEUE_FULL, f"{len(self._queue)} requests wait already")
             return
-        place = _Place(exchange, find, go)
+        place = _Place(exchange, find, go, alike)
         place.timer = self._reactor.callLater(self._seconds, self._late, place)
         exchange.waiting = Deferred(lambda waiting: self._leave(place))
         exchange.waiting.addErrback(lambda failure: None)  # it was cancelled
@@ -82,7 +85,12 @@ class WaitingRoom:
             self._pumping = False
 
     def _next(self) -> bool:
+        asked = False
         for place in tuple(islice(self._queue, _LOOK_AHEAD)):
+            if place.alike:
+                if asked:
+                    continue
+                asked = True
             backend = place.find()
             if backend is not None:
                 self._leave(place)
@@ -94,9 +102,10 @@ class WaitingRoom:
 class _Place:
     """One exchange in the queue."""
 
-    __slots__ = ("exchange", "find", "go", "timer")
+    __slots__ = ("alike", "exchange", "find", "go", "timer")
 
-    def __init__(self, exchange: Exchange, find: Find, go: Go) -> None:
+    def __init__(self, exchange: Exchange, find: Find, go: Go, alike: bool) -> None:
+        self.alike = alike
         self.exchange = exchange
         self.find = find
         self.go = go

@@ -679,6 +679,13 @@ def test_caps_are_those_of_the_backend_or_the_upstream():
     assert not upstream.has_room_later(upstream.backends)
 
 
+def test_one_that_was_tried_and_is_out_by_now_takes_no_room_from_the_others():
+    upstream = make(A, B, C, max_requests=1)
+    tried = [fail(upstream, A)]
+    upstream.backend(B).active = 1
+    assert upstream.choose(asked(), tried).name == C
+
+
 def test_a_backup_that_is_full_is_waited_for():
     upstream = make(A, one(B, backup=1), max_requests=1)
     upstream.backend(B).active = 1

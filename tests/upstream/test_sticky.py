@@ -60,7 +60,8 @@ def test_it_is_opaque():
 def test_it_depends_on_the_secret_the_upstream_and_the_backend():
     tokens = {
         make().token(A.name), make().token(B.name), make("other").token(A.name),
-        make(secret="another secret....").token(A.name), make(secret=None).token(A.name), make(secret=None).token(A.name),
+        make(secret="another secret....").token(A.name), make(secret=None).token(A.name),
+        make(secret=None).token(A.name),
     }  # fmt: skip
     assert len(tokens) == 6
     assert make().token(A.name) == make().token(A.name)  # after a restart, and in another process
@@ -117,10 +118,10 @@ def test_it_finds_whom_it_stands_for_while_it_is_one_of_ours():
     assert stickiness.find(exchange()) is None
 
 
-@given(st.binary(max_size=40))
+@given(st.text('abcAZ019_-=+/" %', max_size=40))
 def test_what_is_made_up_finds_nobody(value):
     stickiness = make(cookie="b")
-    assert stickiness.find(exchange(b"b=" + value.replace(b";", b""))) is None
+    assert stickiness.find(exchange(b"b=" + value.encode())) is None
 
 
 def test_another_case_or_length_finds_nobody():

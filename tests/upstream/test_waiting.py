@@ -41,7 +41,7 @@ class Bench:
         self.free = free
         self.order = []
 
-    def join(self, name, wants="any", then=None):
+    def join(self, name, wants="any", then=None, alike=False):
         exchange = Waits(wants)
 
         def find():
@@ -58,7 +58,7 @@ class Bench:
             if then is not None:
                 then()
 
-        self.room.join(exchange, find, go)
+        self.room.join(exchange, find, go, alike=alike)
         return exchange
 
     def left(self):
@@ -141,6 +141,22 @@ def test_so_many_are_asked_and_no_more():
     waits = [bench.join(at) for at in range(500)]
     bench.room.pump()
     assert sum(exchange.asked for exchange in waits) == 32
+
+
+def test_one_asks_for_all_that_are_alike():
+    bench = Bench(length=100, a=0, b=0)
+    waits = [bench.join(at, alike=True) for at in range(20)]
+    kept = bench.join("kept", "b")
+    bench.room.pump()
+    assert [exchange.asked for exchange in waits] == [1] + [0] * 19
+    assert kept.asked == 1
+    bench.free["a"] = 3
+    bench.room.pump()
+    assert bench.order == [0, 1, 2]
+    assert sum(exchange.asked for exchange in waits) == 1 + 4
+    bench.free["b"] = 20
+    bench.room.pump()
+    assert bench.order == [*range(20), "kept"]
 
 
 def test_going_on_may_free_a_backend_at_once():

@@ -197,7 +197,7 @@ def test_no_story_leaves_a_backend_stuck(share, panic, slow, steps):
         else:
             pass_time(upstream, 1 if step == "pass" else 12, 0.5)
         serving = [b for b in upstream.backends if b.duty == "serving"]
-        assert {b for b in upstream.ready} <= set(serving)
+        assert set(upstream.ready) <= set(serving)
         if panic and serving:
             assert upstream.ready
         ejected = [b for b in upstream.backends if b.health in (EJECTED, TRIAL)]
