@@ -6,7 +6,6 @@ from random import Random
 from types import SimpleNamespace
 
 import pytest
-from attrs import evolve
 from twisted.internet.testing import MemoryReactorClock
 
 from revproxy.config import model
@@ -755,8 +754,3 @@ def test_an_ejection_from_before_it_was_closed_ends_when_it_starts_again():
     upstream.start()
     pass_time(upstream, 30)
     assert upstream.backend(A).health == WELL
-
-
-def test_what_was_written_is_left_alone():
-    written = make(A, B).written
-    assert evolve(written) == written
