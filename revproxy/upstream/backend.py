@@ -33,7 +33,7 @@ class Backend:
     :ivar written: what was written of it, or found.
     :ivar duty: ``SERVING``, ``DRAINING`` (no new clients), ``DRAINED`` or ``GONE`` (from what discovery found).
     :ivar checked: whether its health checks pass. :ivar health: ``WELL``, ``EJECTED`` or ``TRIAL``: by the traffic.
-    :ivar trying: a request is out that is to show whether it is well again.
+    :ivar trying: the exchange that is to show whether it is well again, when one was sent out for that.
     :ivar answered: what it was ejected for were answers of its own, not their absence.
     :ivar suspect: it failed the last request, or is on trial: an answer is news.
     :ivar freed: called with the backend when a request of it has ended, where somebody waits for that.
@@ -58,7 +58,7 @@ class Backend:
     duty: str = SERVING
     checked: bool = True
     health: str = WELL
-    trying: bool = False
+    trying: Any = None
     answered: bool = False
     suspect: bool = False
     outlier: Outlier | None = None

@@ -54,6 +54,7 @@ class Upstream:
         backend's own, anything else is fixed.
     :ivar ready: those that take turns now; the same object until something changes.
     :ivar single: the only backend, when there is but one: no balancer is asked.
+    :ivar chance: where what has to be spread gets its numbers.
     :ivar special: choosing one takes more than a pick: :meth:`choose` has to be asked.
     :ivar watching: all that comes back has to be told to :meth:`answered`, not only what is bad news (a status
         of 400 or more) or news of a suspect.
@@ -61,9 +62,10 @@ class Upstream:
     """
 
     __slots__ = (
-        "_agent", "_base", "_capped", "_chance", "_credentials", "_drains", "_found", "_gone", "_panics", "_rest",
-        "_sources", "_started", "_trials", "backends", "balancer", "budget", "host", "name", "pending", "reactor",
-        "ready", "room", "single", "special", "sticky", "timeouts", "watch", "watching", "written",
+        "_agent", "_base", "_capped", "_credentials", "_drains", "_found", "_gone", "_panics", "_past", "_rest",
+        "_sources", "_started", "_trials", "backends", "balancer", "budget", "chance", "host", "name",
+        "pending", "reactor", "ready", "room", "single", "special", "sticky", "timeouts", "watch", "watching",
+        "written",
     )  # fmt: skip
 
     def __init__(
@@ -82,9 +84,9 @@ class Upstream:
         self.host: bytes | None = {"preserve": None, "backend": b""}.get(written.host, written.host.encode("ascii"))
         self.timeouts = written.timeouts
         self._base = base
-        self._chance = Random() if chance is None else chance
+        self.chance = Random() if chance is None else chance
         key = key_reader(written.hash.by, base) if written.balance == "hash" else None
-        self.balancer = balancer(written, key, self._chance)
+        self.balancer = balancer(written, key, self.chance)
         self.sticky = None if written.sticky is None else Stickiness(written.sticky, name)
         self.budget = Budget()
         self.room = WaitingRoom(reactor, written.queue, written.queue_time)
@@ -95,6 +97,7 @@ class Upstream:
         self._rest: tuple[Backend, ...] = ()
         self._trials: tuple[Backend, ...] = ()
         self._gone: dict[str, tuple[Backend, float]] = {}
+        self._past = 0  # requests that the gone ones were sent
         self._drains: dict[Backend, tuple[Deferred[None], Any]] = {}
         self._sources = [*find_sources(written, reactor, base), *sources]
         self._started = False
@@ -119,6 +122,7 @@ class Upstream:
         weights = False
         current = {backend.name: backend for backend in self.backends}
         backends = []
+        joined = []
         for name, (written, host) in wanted.items():
             backend = current.pop(name, None)
             if backend is None:
@@ -129,6 +133,7 @@ class Upstream:
                         raise
                     _log.error("upstream {name}: {backend} can't be used: {why}", name=self.name, backend=name, why=e)
                     continue
+                joined.append(backend)
             weights |= self._adjust(backend, written)
             backends.append(backend)
         for backend in current.values():
@@ -140,6 +145,11 @@ class Upstream:
         if self.sticky is not None:
             self.sticky.update(backends)
         self.refresh(weights=weights)
+        if len(joined) < len(backends):  # else there is nobody who could do more in the meantime
+            for backend in joined:
+                self.watch.start_slowly(backend)
+        for backend in current.values():
+            self._drained(backend)
 
     def _enter(self, name: str, written: model.Backend, host: str | None, first: bool) -> Backend:
         known = self._gone.pop(name, None)
@@ -147,13 +157,17 @@ class Upstream:
             backend = known[0]
             backend.duty = SERVING
             backend.pool.closed = False
+            self._past -= backend.requests
+            done = self._end_drain(backend)
+            if done is not None:
+                done.callback(None)
+            self.watch.carry_on(backend)
         else:
             credentials = self._credentials_for(name)
             backend = make_backend(written, self.name, self.written, credentials, self.host, host, self.reactor)
             self._watch_over(backend)
         if not first:
             self.watch.say(backend, "joins", "it was found")
-            self.watch.start_slowly(backend)
         if self._started and backend.monitor is not None:
             backend.monitor.start()
         return backend
@@ -174,7 +188,7 @@ class Upstream:
         endpoint: Any = backend.pool.for_nobody()
         check = Check(health, endpoint, self.reactor, host)
         changed = partial(self.watch.checked, backend)
-        backend.monitor = Monitor(check, health, self.reactor, self._chance, changed)
+        backend.monitor = Monitor(check, health, self.reactor, self.chance, changed)
         backend.checked = health.initial == "up"
 
     def _adjust(self, backend: Backend, written: model.Backend) -> bool:
@@ -191,12 +205,19 @@ class Upstream:
         backend.most_connections = backend.pool.most = most
         if backend.most is not None or most is not None:
             self._capped = True
-            backend.freed = backend.pool.freed = self._freed
+            backend.pool.freed = self._freed
+            if backend not in self._drains:
+                backend.freed = self._freed
         return backend.full_weight != before
 
     def _leave(self, backend: Backend, now: float) -> None:
         backend.duty = GONE
+        backend.weight = backend.full_weight
+        self._past += backend.requests
         self.watch.forget(backend)
+        _, timer = self._drains.get(backend, (None, None))
+        if timer is not None and timer.active():
+            timer.cancel()
         self.watch.say(backend, "leaves", "it was not found any more")
         if backend.monitor is not None:
             backend.monitor.stop()
@@ -233,7 +254,8 @@ class Upstream:
                 elif written.panic:
                     panics = len(first) > 1 and len(ready) < len(first)
                     ready = first
-        if weights or tuple(ready) != self.ready:
+        changed = weights or tuple(ready) != self.ready
+        if changed:
             self.ready = tuple(ready)
         if panics != self._panics:
             self._panics = panics
@@ -257,10 +279,12 @@ class Upstream:
             or self.pending
             or (not self._started and (self._sources or written.health is not None))
         )
+        if changed:
+            self._freed()
 
     def choose(self, exchange: Exchange, tried: Collection[Backend] = ()) -> Backend | None:
         """A backend for an exchange, none of ``tried``, with all that may have to be asked: cookies, trials, caps."""
-        if not self._started:
+        if not self._started and not self.watch.closed:
             self.start()
         capped = self._capped
         if self.sticky is not None and not tried:
@@ -269,14 +293,14 @@ class Upstream:
                 return None if capped and kept.full else kept
         if self._trials and exchange.request.method in SAFE:
             for backend in self._trials:
-                if not backend.trying and backend not in tried and not (capped and backend.full):
-                    backend.trying = True
+                if backend.trying is None and backend not in tried and not (capped and backend.full):
+                    backend.trying = exchange
                     return backend
         excluded = tried
         if capped:
             full = [backend for backend in self.ready if backend.full]
             if full:
-                excluded = [*tried, *full]
+                excluded = {*tried, *full}
         found: Backend | None = self.balancer.pick(self.ready, exchange, excluded)
         if found is None and tried and all(backend in tried for backend in self.ready):
             return next((b for b in self._rest if b not in tried and not (capped and b.full)), None)
@@ -288,7 +312,9 @@ class Upstream:
 
     def has_room_later(self, tried: Collection[Backend]) -> bool:
         """Whether waiting may give a backend where :meth:`choose` gave none."""
-        return self.pending or (self._capped and any(backend not in tried for backend in self.ready))
+        if self.pending or not self._capped:
+            return self.pending
+        return any(backend not in tried for backend in (self._rest if tried else self.ready))
 
     def _freed(self, *ended: Any) -> None:
         if len(self.room):
@@ -305,8 +331,8 @@ class Upstream:
 
     @property
     def requests(self) -> int:
-        """Requests that the backends were sent, retries included."""
-        return sum(backend.requests for backend in self.backends)
+        """Requests that the backends were sent, those that left and retries included."""
+        return self._past + sum(backend.requests for backend in self.backends)
 
     @property
     def live(self) -> int:
@@ -339,15 +365,21 @@ class Upstream:
             or when it is resumed.
         """
         backend = self.backend(name)
-        self.resume(name)
         done: Deferred[None] = Deferred()
+        before, timer = self._drains.pop(backend, (None, None))
+        if timer is not None and timer.active():
+            timer.cancel()
+        if before is not None:
+            done.addCallback(before.callback)
+        if backend.duty is SERVING:
+            self.watch.say(backend, "is drained", "it was asked for")
         backend.duty = DRAINING if self.sticky is not None and seconds else DRAINED
+        backend.pool.closed = False
         timer = None
         if backend.duty is DRAINING:
             timer = self.reactor.callLater(seconds, self._drain_ends, backend)
         self._drains[backend] = (done, timer)
         backend.freed = self._drained
-        self.watch.say(backend, "is drained", "it was asked for")
         self.refresh()
         self._drained(backend)
         return done
@@ -358,7 +390,7 @@ class Upstream:
 
     def _drained(self, backend: Backend) -> None:
         self._freed()
-        if backend.duty is DRAINED and not backend.active and backend in self._drains:
+        if backend.duty in (DRAINED, GONE) and not backend.active and backend in self._drains:
             done, _ = self._drains.pop(backend)
             backend.pool.close()
             self.watch.say(backend, "is empty", "it was drained")
@@ -369,18 +401,22 @@ class Upstream:
         backend = self.backend(name)
         if backend.duty is SERVING:
             return
-        done, timer = self._drains.pop(backend, (None, None))
-        if timer is not None and timer.active():
-            timer.cancel()
         backend.duty = SERVING
         backend.pool.closed = False
-        backend.freed = self._freed if self._capped else None
+        done = self._end_drain(backend)
         self.watch.say(backend, "serves again", "it was asked for")
         self.watch.start_slowly(backend)
         self.refresh()
-        self.room.pump()
         if done is not None:
             done.callback(None)
+
+    def _end_drain(self, backend: Backend) -> Deferred[None] | None:
+        """Whoever waits for the end of a drain that is no more."""
+        done, timer = self._drains.pop(backend, (None, None))
+        if timer is not None and timer.active():
+            timer.cancel()
+        backend.freed = self._freed if self._capped else None
+        return done
 
     # -- life
 
@@ -389,6 +425,7 @@ class Upstream:
         if self._started:
             return
         self._started = True
+        self.watch.open()
         for backend in self.backends:
             if backend.monitor is not None:
                 backend.monitor.start()
@@ -406,9 +443,10 @@ class Upstream:
                 backend.monitor.stop()
             backend.pool.close()
         self.watch.close()
-        for _, timer in self._drains.values():
+        for backend, (_, timer) in list(self._drains.items()):
             if timer is not None and timer.active():
                 timer.cancel()
+                self._drain_ends(backend)
 
     @property
     def agent(self) -> UpstreamAgent:

@@ -99,7 +99,7 @@ class BackendConnection(PooledWire):
                 self.set_deadline(forward.first_byte)
             else:
                 self.deadline = NEVER
-            if forward.may_repeat(request.method, self.used > 1):
+            if forward.may_repeat(request.method, self.used > 1, len(first)):
                 exchange.replay = [first]
         if chunked:
             if first:
@@ -113,7 +113,7 @@ class BackendConnection(PooledWire):
                 exchange.held = [first]
                 exchange.held_size = len(first)
             self._failed(BACKEND_UNSENT, "it had closed the connection")
-        elif ended and first and forward.may_repeat(request.method, self.used > 1):
+        elif ended and first and forward.may_repeat(request.method, self.used > 1, len(first)):
             exchange.replay = [first]
 
     def write_body(self, data: bytes) -> None:
