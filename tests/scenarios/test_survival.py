@@ -353,9 +353,9 @@ def test_a_lone_backend_is_asked_again_after_a_pause(play):
     scenario.advance(0.02)  # from half to one and a half of it
     assert len(backend.attempts) == 2
     backend.accept()
-    scenario.advance(2.97)
+    scenario.advance(2.9)
     assert len(backend.attempts) == 2
-    scenario.advance(0.02)  # and twice as long
+    scenario.advance(0.1)  # and twice as long
     backend.expect_request(b"GET", b"/")
     backend.send(OK)
     client.expect_response(200, b"ok")
