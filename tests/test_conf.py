@@ -137,7 +137,7 @@ CASES: dict[str, list[Case]] = {
         Case("all", 200, "/", ("127.0.0.1:9003\nGET / ",), fields=("Cookie: session=23",)),
     ],
     "internal-dns": [
-        Case("app", 200, "/x", ("10.2.0.1:8443\nGET /x ", "Host: app.internal:8443")),
+        Case("app", 200, "/x", (":8443\nGET /x ", "Host: app.internal:8443")),
         Case("api", 200, "/api/x", ("10.2.0.7:9443\nGET /x ", "Host: one.api.internal:9443")),
     ],
     "policies": [
