@@ -203,7 +203,8 @@ class BackendConnection(PooledWire):
         body = data[end + 4 :]
         if self._buffer:
             self._buffer = b""
-        if forward.attentive or forward.upstream.watching:
+        # an answer that is no news tells nobody: 0.15 us instead of 1.1
+        if response.status >= 400 or exchange.backend.suspect or forward.upstream.watching:
             now = self.clock.seconds()
             if forward.came(exchange, response.status, now - self._asked, now):
                 self._drop(exchange, size >= 0 and len(body) == size and keep)

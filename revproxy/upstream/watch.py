@@ -60,6 +60,7 @@ class Watch:
         outlier = backend.outlier
         if outlier is not None and outlier.streak:
             outlier.streak = 0
+        backend.suspect = backend.health is TRIAL
         if backend.health is TRIAL:
             self._returned(backend, "a request was answered")
         breaker = self.breaker
@@ -84,6 +85,7 @@ class Watch:
         outlier = backend.outlier
         if outlier is None:
             outlier = backend.outlier = Outlier(self.passive)
+        backend.suspect = True
         reason = outlier.failed(now, backend.requests)
         if reason is not None and self._may_eject(backend):
             self._eject(backend, f"{reason}, the last: {why}", answered)
@@ -112,6 +114,7 @@ class Watch:
         assert self.passive is not None
         backend.health = TRIAL
         backend.trying = False
+        backend.suspect = True
         self._later(backend, self.passive.eject, lambda backend: self._returned(backend, "nobody could try it"))
         self.say(backend, "is on trial", "its ejection is over")
         self._group.refresh()
@@ -177,6 +180,7 @@ class Watch:
             self._later(backend, seconds / _STEPS, lambda backend: self._ramp(backend, step + 1))
         else:
             backend.weight = backend.full_weight
+        self._group.refresh(weights=True)
 
     # -- timers and lines
 
