@@ -76,6 +76,8 @@ def test_operators_drain_and_resume(operated: World) -> None:
     for _ in range(4):
         operated.get("/")
     assert "10.0.0.1:9000" in operated.dialled
+    assert operator(operated, "/app/drain?tcp:10.0.0.3:9000", "POST") == "no such upstream or backend\n"
+    assert operator(operated, "/none/") == "no such upstream or backend\n"
 
 
 def test_operators_are_at_this_machine(operated: World) -> None:
