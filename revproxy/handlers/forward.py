@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from revproxy.config.upstreams import Retry
 from revproxy.exchange import Exchange
 from revproxy.fault import (
+    BACKEND_FIRST_BYTE_TIMEOUT,
     BACKEND_NONE,
     BACKEND_RESET,
     BACKEND_STATUS,
@@ -182,9 +183,10 @@ class Forward(Rules):
         if exchange.state == DONE:
             return
         upstream = self.upstream
-        # a backend that closes a connection at rest is well
+        # a backend that closes a connection at rest is well, and so is one that did not wait for a client's body
         closed = reused and (fault is BACKEND_RESET or fault is BACKEND_UNSENT)
-        if fault.blame == "backend" and not closed:
+        waited = exchange.state == ASKING and (fault is BACKEND_RESET or fault is BACKEND_FIRST_BYTE_TIMEOUT)
+        if fault.blame == "backend" and not closed and not waited:
             upstream.watch.failed(exchange.backend, f"{fault.word} ({detail})" if detail else fault.word)
         verdict = self._verdict(exchange, fault, reused) if untouched else "no"
         if verdict == "free":

@@ -24,6 +24,7 @@ from revproxy.config import model
 from revproxy.config.endpoints import stream_endpoint
 from revproxy.config.upstreams import BackendTls
 from revproxy.keys import key_reader
+from revproxy.stream import DONE
 from revproxy.upstream.backend import DRAINED, DRAINING, GONE, SERVING, TRIAL, Backend, make_backend
 from revproxy.upstream.balance import balancer
 from revproxy.upstream.budget import Budget
@@ -96,7 +97,7 @@ class Upstream:
         self.single: Backend | None = None
         self._rest: tuple[Backend, ...] = ()
         self._trials: tuple[Backend, ...] = ()
-        self._gone: dict[str, tuple[Backend, float]] = {}
+        self._gone: dict[str, tuple[Backend, float, str]] = {}
         self._past = 0  # requests that the gone ones were sent
         self._drains: dict[Backend, tuple[Deferred[None], Any]] = {}
         self._sources = [*find_sources(written, reactor, base), *sources]
@@ -139,7 +140,7 @@ class Upstream:
         for backend in current.values():
             self._leave(backend, now)
         self.backends = tuple(backends)
-        for name, (_, since) in list(self._gone.items()):
+        for name, (_, since, _) in list(self._gone.items()):
             if now - since > _REMEMBERED:
                 del self._gone[name]
         if self.sticky is not None:
@@ -154,13 +155,12 @@ class Upstream:
     def _enter(self, name: str, written: model.Backend, host: str | None, first: bool) -> Backend:
         known = self._gone.pop(name, None)
         if known is not None:
-            backend = known[0]
-            backend.duty = SERVING
-            backend.pool.closed = False
+            backend, _, duty = known
+            backend.duty = (
+                SERVING if duty is SERVING else DRAINED
+            )  # that it flaps does not take back what was asked for
+            backend.pool.closed = duty is not SERVING
             self._past -= backend.requests
-            done = self._end_drain(backend)
-            if done is not None:
-                done.callback(None)
             self.watch.carry_on(backend)
         else:
             credentials = self._credentials_for(name)
@@ -211,7 +211,7 @@ class Upstream:
         return backend.full_weight != before
 
     def _leave(self, backend: Backend, now: float) -> None:
-        backend.duty = GONE
+        duty, backend.duty = backend.duty, GONE
         backend.weight = backend.full_weight
         self._past += backend.requests
         self.watch.forget(backend)
@@ -222,7 +222,7 @@ class Upstream:
         if backend.monitor is not None:
             backend.monitor.stop()
         backend.pool.close()
-        self._gone[backend.name] = (backend, now)
+        self._gone[backend.name] = (backend, now, duty)
 
     def _discovered(self, source: Source, found: tuple[model.Backend, ...]) -> None:
         self._found[source] = (getattr(source, "hosts", {}), found)
@@ -293,7 +293,8 @@ class Upstream:
                 return None if capped and kept.full else kept
         if self._trials and exchange.request.method in SAFE:
             for backend in self._trials:
-                if backend.trying is None and backend not in tried and not (capped and backend.full):
+                trying = backend.trying
+                if (trying is None or trying.state == DONE) and backend not in tried and not (capped and backend.full):
                     backend.trying = exchange
                     return backend
         excluded = tried

@@ -87,8 +87,7 @@ class BackendConnection(PooledWire):
         chunked = self._chunked_request = request.length is None
         if ended:
             timeout = forward.first_byte if forward.per_try is None else forward.patience(request.method)
-            now = exchange.started if exchange.tries == 1 and exchange.connect_time is None else self.clock.seconds()
-            self._asked = now
+            now = self._asked = self.clock.seconds()
             self.deadline = now + timeout
             if self.deadline < self._due:
                 self.set_deadline(timeout)

@@ -99,9 +99,11 @@ class Watch:
         peers = [other for other in serving if other.tier == backend.tier]
         out = sum(other.health is not WELL for other in peers)
         most = max(1, int(self.passive.share * len(peers)))
-        if not any(other.usable for other in serving if other.tier != backend.tier):
-            most = min(most, len(peers) - 1)  # somebody has to stay
-        return out < most
+        if not any(other.usable for other in serving if other is not backend):
+            return False  # it is the last one
+        if any(other.usable for other in serving if other.tier != backend.tier):
+            return True  # others take over
+        return out < min(most, len(peers) - 1)
 
     def _eject(self, backend: Backend, why: str, answered: bool) -> None:
         group = self._group
@@ -132,10 +134,13 @@ class Watch:
         """It was not tried, or nothing came of that."""
         assert self.passive is not None
         trial = backend.trying
-        if trial is not None and trial.backend is backend and trial.state != DONE:
-            self._later(backend, self.passive.eject, self._untold)  # it hangs, which is no sign of health
-        else:
+        if trial is None:
             self._returned(backend, "nobody could try it")
+            return
+        # it hangs, or its client had enough of waiting: no signs of health
+        if trial.backend is not backend or trial.state == DONE:
+            backend.trying = None
+        self._later(backend, self.passive.eject, self._untold)
 
     def carry_on(self, backend: Backend) -> None:
         """A backend is watched again: what is left of its ejection goes on."""
