@@ -29,6 +29,7 @@ from twisted.python import usage
 from revproxy import __version__
 from revproxy.accesslog import AccessLog, install_reopen_signal
 from revproxy.config.compile import compile_config
+from revproxy.config.endpoints import server_endpoint
 from revproxy.config.errors import ConfigError
 from revproxy.config.load import load_file
 from revproxy.config.model import Config
@@ -181,7 +182,7 @@ class ReverseProxyService(MultiService):
         for listen in self.config.listen:
             factory = ClientFactory(self.engine, listen.name or listen.endpoint, _scheme(listen.endpoint))
             try:
-                waiting = serverFromString(self.reactor, listen.endpoint).listen(factory)
+                waiting = serverFromString(self.reactor, server_endpoint(listen.endpoint)).listen(factory)
             except Exception as e:
                 errors.append((f"listen {listen.endpoint!r}: {e}", e))
                 continue

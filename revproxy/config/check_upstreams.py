@@ -39,6 +39,8 @@ def check_upstreams(upstreams: Mapping[str, Upstream], base: str) -> Iterator[Fo
             yield Found(
                 (*key, "hash"), f'has no meaning with balance = {show(upstream.balance)}; write balance = "hash"'
             )
+        if upstream.passive is not None and any(status < 400 for status in upstream.passive.statuses):
+            yield Found((*key, "passive", "statuses"), "a status below 400 is no failure; write some from 400 to 599")
         if upstream.health is not None:
             yield from _health((*key, "health"), upstream.health)
         if upstream.tls is not None:
@@ -103,7 +105,7 @@ def _health(key: Key, health: HealthCheck) -> Iterator[Found]:
             re.compile(health.body.encode("utf-8"))
         except re.error as e:
             yield Found((*key, "body"), f"{show(health.body)} can't be looked for in bytes: {e}")
-    if health.timeout > health.interval:
+    if health.timeout is not None and health.timeout > health.interval:
         yield Found((*key, "timeout"), "is longer than the interval; checks of a backend don't overlap")
     if health.method in ("HEAD", "CONNECT") and health.body is not None:
         yield Found((*key, "body"), f"the answer to {health.method} has no body; leave one of them out")

@@ -20,6 +20,9 @@ BUILT_IN = ("tcp", "ssl", "tls", "unix")
 #: Endpoint types that speak TLS themselves.
 TLS_TYPES = ("ssl", "tls")
 
+#: Connections that may wait to be accepted; the system's own bound (``net.core.somaxconn``) applies, too.
+BACKLOG = 1024
+
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _AUTHORITY = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:@/?#\\=]+))(?::([0-9]+))?")
 _TOKEN = re.compile(r"((?:\\.|[^\\:=])*)(?:(=)((?:\\.|[^\\:])*))?(:|$)", re.DOTALL)
@@ -115,6 +118,17 @@ def name_server(text: str) -> tuple[str, int]:
     except ValueError:
         raise ValueError(f'{show(text)} is not the address of a name server; write one such as "10.0.0.53"') from None
     return host, _port(text, port or "53")
+
+
+def server_endpoint(text: str) -> str:
+    """A listener's endpoint string with what a proxy needs and Twisted leaves out: room for clients that come at once.
+
+    Twisted's backlog of 50 makes the rest of a burst wait a second, until their SYN is sent again.
+    """
+    kind, _, options = split_endpoint(text)
+    if kind not in ("tcp", "tcp6", "ssl", "unix", "tls") or "backlog" in options:
+        return text
+    return f"{text}:backlog={BACKLOG}"
 
 
 def split_endpoint(text: str) -> tuple[str, list[str], dict[str, str]]:

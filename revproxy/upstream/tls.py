@@ -130,7 +130,7 @@ class BackendPeer:
     :param name: host name or IP address that the certificate has to be for, and SNI says; ``None`` with
         ``insecure`` only.
     :param now: gives Unix time.
-    :raises ValueError: when ``name`` can't be a name.
+    :raises ValueError: when ``name`` is neither.
     """
 
     __slots__ = ("_server_name", "_session", "_until", "credentials", "identity", "name", "now")

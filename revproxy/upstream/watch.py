@@ -63,6 +63,7 @@ class Watch:
         outlier = backend.outlier
         if outlier is not None and outlier.streak:
             outlier.streak = 0
+        backend.suspect = backend.health is TRIAL
         if backend.health is TRIAL:
             self._returned(backend, "a request was answered")
         breaker = self.breaker
@@ -87,6 +88,7 @@ class Watch:
         outlier = backend.outlier
         if outlier is None:
             outlier = backend.outlier = Outlier(self.passive)
+        backend.suspect = True
         reason = outlier.failed(now, backend.requests)
         if reason is not None and self._may_eject(backend):
             self._eject(backend, f"{reason}, the last: {why}", answered)
@@ -97,9 +99,11 @@ class Watch:
         peers = [other for other in serving if other.tier == backend.tier]
         out = sum(other.health is not WELL for other in peers)
         most = max(1, int(self.passive.share * len(peers)))
-        if not any(other.usable for other in serving if other.tier != backend.tier):
-            most = min(most, len(peers) - 1)  # somebody has to stay
-        return out < most
+        if not any(other.usable for other in serving if other is not backend):
+            return False  # it is the last one
+        if any(other.usable for other in serving if other.tier != backend.tier):
+            return True  # others take over
+        return out < min(most, len(peers) - 1)
 
     def _eject(self, backend: Backend, why: str, answered: bool) -> None:
         group = self._group
@@ -116,6 +120,7 @@ class Watch:
 
     def _on_trial(self, backend: Backend) -> None:
         backend.health = TRIAL
+        backend.suspect = True
         self._wait_for_trial(backend)
         self.say(backend, "is on trial", "its ejection is over")
         self._group.refresh()
@@ -129,10 +134,13 @@ class Watch:
         """It was not tried, or nothing came of that."""
         assert self.passive is not None
         trial = backend.trying
-        if trial is not None and trial.backend is backend and trial.state != DONE:
-            self._later(backend, self.passive.eject, self._untold)  # it hangs, which is no sign of health
-        else:
+        if trial is None:
             self._returned(backend, "nobody could try it")
+            return
+        # it hangs, or its client had enough of waiting: no signs of health
+        if trial.backend is not backend or trial.state == DONE:
+            backend.trying = None
+        self._later(backend, self.passive.eject, self._untold)
 
     def carry_on(self, backend: Backend) -> None:
         """A backend is watched again: what is left of its ejection goes on."""
@@ -210,6 +218,7 @@ class Watch:
             self._later(backend, seconds / _STEPS, lambda backend: self._ramp(backend, step + 1))
         else:
             backend.weight = backend.full_weight
+        self._group.refresh(weights=True)
 
     # -- timers and lines
 

@@ -12,7 +12,13 @@ from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
 
 from revproxy.config.check_endpoints import check_client_endpoint, check_server_endpoint
-from revproxy.config.endpoints import backend_authority, client_endpoint, split_endpoint
+from revproxy.config.endpoints import (
+    backend_authority,
+    client_endpoint,
+    endpoint_address,
+    split_endpoint,
+    stream_endpoint,
+)
 
 
 @pytest.mark.parametrize(
@@ -164,3 +170,40 @@ def test_checking_chooses_no_reactor() -> None:
     )
     root = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False, timeout=60).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "endpoint", "tls"),
+    [
+        ("https://h", "tcp:h:443", True),
+        ("HTTPS://[::1]:8443", r"tcp:\:\:1:8443", True),
+        ("http://h", "tcp:h:80", False),
+        ("h:443", "tcp:h:443", False),
+        ("tls:h:443", "tls:h:443", False),
+        ("unix:/x", "unix:/x", False),
+    ],
+)
+def test_streams_below_tls(text: str, endpoint: str, tls: bool) -> None:
+    assert stream_endpoint(text) == (endpoint, tls)
+
+
+@pytest.mark.parametrize(
+    ("text", "authority"),
+    [("h:443", "h"), ("h:80", "h:80"), ("https://h:80", "h:80"), ("unix:/x", "localhost"), ("[::1]:443", "[::1]")],
+)
+def test_authorities_beside_a_tls_table(text: str, authority: str) -> None:
+    assert backend_authority(text, True) == authority
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "found"),
+    [
+        (r"tcp:\:\:1:80", ("::1", 80)),
+        ("tcp:host=h:port=80", ("h", 80)),
+        ("unix:/run/x:80", None),
+        ("onion:abc.onion:80", ("abc.onion", 80)),
+        ("tcp:h:http", None),
+    ],
+)
+def test_hosts_of_endpoints(endpoint: str, found: tuple[str, int] | None) -> None:
+    assert endpoint_address(endpoint) == found

@@ -29,7 +29,7 @@ FAILURES = 5
 ALLOWED, ALLOWED_PER_SECOND = CLIENTS + 100, 10
 THOUSANDS = 2000
 #: How many times longer a soak takes.
-soaked = pytest.mark.parametrize("times", [1, pytest.param(8, marks=pytest.mark.slow)], ids=["short", "soak"])
+soaked = pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.slow)], ids=["short", "soak"])
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from OpenSSL import SSL
 from twisted.logger import LogLevel, globalLogPublisher
 
 from revproxy.config.upstreams import BackendTls
 from revproxy.upstream.credentials import Credentials
 from tests.certificates import Certified, authority
-from tests.upstream.test_tls import Backends, Reached, outcome_with, why
-from tests.upstream.tlspeer import TLS13, server_context
+from tests.upstream.test_tls import Backends, Reached, judged as judged, outcome_with, visit, why
+from tests.upstream.tlspeer import TLS12, TLS13, server_context
 
 ROOT = authority()
 SERVER = ROOT.issues("a.test")
@@ -72,6 +73,17 @@ def test_what_is_offered(tmp_path):
     (protocol,) = backends.connect(Reached(backends, credentials=credentials))
     assert offered == [b"http/1.1"]
     assert protocol.transport.negotiatedProtocol == b"http/1.1"
+
+
+def test_tickets_are_taken(tmp_path, judged):
+    (tmp_path / "ca.pem").write_bytes(ROOT.pem)
+    context = server_context(SERVER, TLS12)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)  # which leaves tickets
+    backends = Backends(context)
+    reached = Reached(backends, credentials=Credentials.of(BackendTls(ca="ca.pem"), str(tmp_path)))
+    for _ in range(3):
+        visit(backends, reached)
+    assert judged == ["a.test"]
 
 
 def test_insecure_says_so(caught_warnings):

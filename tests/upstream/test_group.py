@@ -9,6 +9,7 @@ import pytest
 from twisted.internet.testing import MemoryReactorClock
 
 from revproxy.config import model
+from revproxy.stream import DONE
 from revproxy.upstream.backend import EJECTED, TRIAL, WELL
 from revproxy.upstream.group import Upstream
 
@@ -247,7 +248,14 @@ def test_a_trial_whose_client_left_ends():
     pass_time(upstream, 10.25)
     exchange = asked()
     exchange.backend = upstream.choose(exchange)
-    exchange.state = 7
+    exchange.state = DONE
+    pass_time(upstream, 10.25)
+    assert upstream.backend(A).health == TRIAL  # that its client left is no sign of health
+    other = asked()
+    assert upstream.choose(other) is upstream.backend(A)
+    other.state = DONE
+    pass_time(upstream, 10.25)
+    assert upstream.backend(A).health == TRIAL
     pass_time(upstream, 10.25)
     assert upstream.backend(A).health == WELL
     assert not upstream.reactor.getDelayedCalls()
@@ -442,13 +450,14 @@ def test_a_drain_of_one_that_leaves_ends():
     backend.active = 0
     backend.freed(backend)
     assert told == [None]
-    source.find(B)  # it is back, and nobody drains it any more
+    source.find(B)  # it is back, and still nobody wants it to serve
     pass_time(upstream, 60)
-    assert upstream.backend(B).state == "up"
+    assert upstream.backend(B).state == "drained"
+    upstream.resume(B)
     assert names(upstream.ready) == [A, B]
 
 
-def test_a_drain_of_one_that_leaves_and_comes_back_is_over():
+def test_a_drain_of_one_that_leaves_and_comes_back_goes_on():
     source = Found()
     upstream = make(A, sources=[source])
     upstream.start()
@@ -458,8 +467,12 @@ def test_a_drain_of_one_that_leaves_and_comes_back_is_over():
     upstream.drain(B).addCallback(told.append)
     source.find()
     source.find(B)
+    assert told == []
+    assert names(upstream.ready) == [A]
+    backend = upstream.backend(B)
+    backend.active = 0
+    backend.freed(backend)
     assert told == [None]
-    assert names(upstream.ready) == [A, B]
 
 
 def test_a_drain_may_be_given_less_time(lines):
@@ -701,7 +714,7 @@ def test_choosing_among_many_full_ones_takes_no_longer_than_looking_at_each():
     last = upstream.backends[-1]
     excluded = []
     pick = upstream.balancer.pick
-    upstream.balancer = SimpleNamespace(pick=lambda *args: excluded.append(args[2]) or pick(*args))
+    upstream.balancer = SimpleNamespace(observe=None, pick=lambda *args: excluded.append(args[2]) or pick(*args))
     assert upstream.choose(asked()) is last
     assert isinstance(excluded[0], set)  # each is looked up, where a list would be searched for each
     assert len(excluded[0]) == 299

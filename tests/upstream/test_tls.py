@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import time
+import weakref
 from functools import lru_cache
 from typing import Any
 
@@ -15,7 +17,7 @@ from twisted.internet.ssl import Certificate, CertificateOptions, trustRootFromC
 
 from revproxy.upstream import tls
 from revproxy.upstream.credentials import Credentials
-from revproxy.upstream.tls import SESSION_AGE, BackendPeer, TLSFailed, connect_tls
+from revproxy.upstream.tls import SESSION_AGE, BackendPeer, Judge, TLSFailed, connect_tls
 from tests.certificates import Certified, authority
 from tests.upstream.tlspeer import TLS12, TLS13, Backends, Recorders, server_context
 
@@ -84,13 +86,16 @@ def test_connect_fires_when_the_handshake_is_complete(version):
     backends.options["answers"] = True
     (protocol,) = backends.connect(reached, factory)
     assert factory.made == [protocol]
-    protocol.transport.write(b"hello")
-    backends.settle()
     peer = backends.peers[1]
+    before = len(peer.received)
+    protocol.transport.write(b"hello")
+    assert len(peer.received) > before  # at once, not in the next turn
+    backends.settle()
     assert peer.plain == b"hello"
     peer.say(b"yes")
     peer.say(b" and more")
     assert protocol.received == b"yes and more"
+    assert protocol.transport.wrappedProtocol is protocol
     protocol.transport.loseConnection()
     backends.settle()
     assert peer.gone
@@ -251,6 +256,25 @@ def test_closed_within_the_handshake(how):
     assert not backends.reactor.getDelayedCalls()
 
 
+def test_nothing_is_left_in_cycles():
+    backends = Backends(server_context(issued("a.test")))
+    reached = Reached(backends)
+    gone: list[Any] = []
+    gc.disable()
+    try:
+        for answers in (True, False):
+            (protocol,) = backends.connect(reached)
+            gone.append(weakref.ref(protocol.transport.getHandle()))
+            if answers:
+                backends.peers[-1].say(b"yes")
+            protocol.transport.loseConnection()
+            backends.settle()
+            del protocol
+        assert [ref() for ref in gone] == [None, None]
+    finally:
+        gc.enable()
+
+
 def test_refused():
     backends = Backends()
     backends.refuses = True
@@ -383,8 +407,16 @@ def test_sessions_are_not_resumed_for_ever(judged):
     assert len(judged) == 2
 
 
-def test_sessions_end_with_their_certificate(judged):
-    backends = Backends(server_context(issued("a.test", end=1 / 24 / 60), TLS13))  # a minute
+MINUTE = 1 / 24 / 60
+
+
+@pytest.mark.parametrize("whose", ["its own", "its authority's"])
+def test_sessions_end_with_their_certificate(judged, whose):
+    if whose == "its own":
+        certified = issued("a.test", end=MINUTE)
+    else:
+        certified = ROOT.issues(authority=True, called="Between", end=MINUTE).issues("a.test")
+    backends = Backends(server_context(certified, TLS13))
     reached = Reached(backends)
     visit(backends, reached)
     reached.clock.time += 30
@@ -399,6 +431,7 @@ def test_a_backend_that_forgets_its_sessions(judged):
     backends = Backends(server_context(issued("a.test"), TLS13))
     reached = Reached(backends)
     visit(backends, reached)
+    reached.clock.time += 100
     backends.context = server_context(issued("a.test"), TLS13)  # other keys
     visit(backends, reached)
     assert len(judged) == 2
@@ -414,6 +447,14 @@ def test_a_new_certificate_is_judged_when_a_session_is_declined():
     backends.context = server_context(OTHER.issues("a.test"), TLS13)
     (outcome,) = backends.connect(reached)
     assert "not trusted" in why(outcome)
+
+
+def test_a_handshake_without_certificate_or_session_proves_nothing():
+    peer = BackendPeer("a.test", trusting(ROOT))
+    judge = Judge("a.test", peer.identity)
+    assert not peer.passed(judge)
+    judge.offered = True
+    assert peer.passed(judge)
 
 
 def test_no_session_without_an_answer():
