@@ -64,7 +64,7 @@ def play_once(request: pytest.FixtureRequest) -> Iterator[Callable[..., Scenario
 @pytest.fixture
 def lines() -> Iterator[list[str]]:
     """The lines that upstreams log of their backends, as they come."""
-    with logged("revproxy.upstream.group", "revproxy.upstream.watch") as texts:
+    with logged("revproxy.upstream.group", "revproxy.upstream.members", "revproxy.upstream.watch") as texts:
         yield texts
 
 

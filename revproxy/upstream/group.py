@@ -12,8 +12,7 @@ Rules of this module:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from functools import partial
+from collections.abc import Collection, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -21,17 +20,13 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from revproxy.config import model
-from revproxy.config.endpoints import stream_endpoint
-from revproxy.config.upstreams import BackendTls
 from revproxy.keys import key_reader
 from revproxy.stream import DONE
-from revproxy.upstream.backend import DRAINED, DRAINING, GONE, SERVING, TRIAL, Backend, make_backend
+from revproxy.upstream.backend import DRAINED, DRAINING, GONE, SERVING, TRIAL, Backend
 from revproxy.upstream.balance import balancer
 from revproxy.upstream.budget import Budget
-from revproxy.upstream.check import Check
-from revproxy.upstream.credentials import Credentials
-from revproxy.upstream.discovery import Source, sources as find_sources
-from revproxy.upstream.health import Monitor
+from revproxy.upstream.discovery import Source
+from revproxy.upstream.members import Members
 from revproxy.upstream.retry import SAFE
 from revproxy.upstream.sticky import Stickiness
 from revproxy.upstream.waiting import WaitingRoom
@@ -42,9 +37,6 @@ if TYPE_CHECKING:
     from revproxy.upstream.agent import UpstreamAgent
 
 _log = Logger()
-
-#: Seconds for which a backend that discovery lost is remembered, with all that is known of it.
-_REMEMBERED = 600.0
 
 
 class Upstream:
@@ -63,10 +55,9 @@ class Upstream:
     """
 
     __slots__ = (
-        "_agent", "_base", "_capped", "_credentials", "_drains", "_found", "_gone", "_panics", "_past", "_rest",
-        "_sources", "_started", "_trials", "backends", "balancer", "budget", "chance", "host", "name",
-        "pending", "reactor", "ready", "room", "single", "special", "sticky", "timeouts", "watch", "watching",
-        "written",
+        "_agent", "_panics", "_rest", "_trials", "backends", "balancer", "budget", "capped", "chance", "drains",
+        "host", "members", "name", "pending", "reactor", "ready", "room", "single", "special", "started",
+        "sticky", "timeouts", "watch", "watching", "written",
     )  # fmt: skip
 
     def __init__(
@@ -84,7 +75,6 @@ class Upstream:
         self.reactor = reactor
         self.host: bytes | None = {"preserve": None, "backend": b""}.get(written.host, written.host.encode("ascii"))
         self.timeouts = written.timeouts
-        self._base = base
         self.chance = Random() if chance is None else chance
         key = key_reader(written.hash.by, base) if written.balance == "hash" else None
         self.balancer = balancer(written, key, self.chance)
@@ -97,138 +87,15 @@ class Upstream:
         self.single: Backend | None = None
         self._rest: tuple[Backend, ...] = ()
         self._trials: tuple[Backend, ...] = ()
-        self._gone: dict[str, tuple[Backend, float, str]] = {}
-        self._past = 0  # requests that the gone ones were sent
-        self._drains: dict[Backend, tuple[Deferred[None], Any]] = {}
-        self._sources = [*find_sources(written, reactor, base), *sources]
-        self._started = False
+        self.drains: dict[Backend, tuple[Deferred[None], Any]] = {}
+        self.members = Members(self, base, sources)
+        self.started = False
         self._agent: UpstreamAgent | None = None
-        self.pending = bool(self._sources) and not written.backends
-        self._capped = written.max_requests is not None or written.max_connections is not None
-        self._credentials: Credentials | None = None
+        self.pending = self.members.has_sources and not written.backends
+        self.capped = written.max_requests is not None or written.max_connections is not None
         self._panics = False
-        self._found: dict[Source, tuple[Mapping[str, str], tuple[model.Backend, ...]]] = {}
         self.special = self.watching = True
-        self._join(first=True)
-
-    # -- which backends there are
-
-    def _join(self, first: bool = False) -> None:
-        """Bring the backends in line with what was written and what the sources found."""
-        wanted: dict[str, tuple[model.Backend, str | None]] = {}
-        for hosts, found in [({}, self.written.backends), *self._found.values()]:
-            for written in found:
-                wanted.setdefault(written.endpoint, (written, hosts.get(written.endpoint)))
-        now = self.reactor.seconds()
-        weights = False
-        current = {backend.name: backend for backend in self.backends}
-        backends = []
-        joined = []
-        for name, (written, host) in wanted.items():
-            backend = current.pop(name, None)
-            if backend is None:
-                try:
-                    backend = self._enter(name, written, host, first)
-                except ValueError as e:
-                    if first:
-                        raise
-                    _log.error("upstream {name}: {backend} can't be used: {why}", name=self.name, backend=name, why=e)
-                    continue
-                joined.append(backend)
-            weights |= self._adjust(backend, written)
-            backends.append(backend)
-        for backend in current.values():
-            self._leave(backend, now)
-        self.backends = tuple(backends)
-        for name, (_, since, _) in list(self._gone.items()):
-            if now - since > _REMEMBERED:
-                del self._gone[name]
-        if self.sticky is not None:
-            self.sticky.update(backends)
-        self.refresh(weights=weights)
-        if len(joined) < len(backends):  # else there is nobody who could do more in the meantime
-            for backend in joined:
-                self.watch.start_slowly(backend)
-        for backend in current.values():
-            self._drained(backend)
-
-    def _enter(self, name: str, written: model.Backend, host: str | None, first: bool) -> Backend:
-        known = self._gone.pop(name, None)
-        if known is not None:
-            backend, _, duty = known
-            backend.duty = (
-                SERVING if duty is SERVING else DRAINED
-            )  # that it flaps does not take back what was asked for
-            backend.pool.closed = duty is not SERVING
-            self._past -= backend.requests
-            self.watch.carry_on(backend)
-        else:
-            credentials = self._credentials_for(name)
-            backend = make_backend(written, self.name, self.written, credentials, self.host, host, self.reactor)
-            self._watch_over(backend)
-        if not first:
-            self.watch.say(backend, "joins", "it was found")
-        if self._started and backend.monitor is not None:
-            backend.monitor.start()
-        return backend
-
-    def _credentials_for(self, address: str) -> Credentials | None:
-        tls = self.written.tls
-        if tls is None and not stream_endpoint(address)[1]:
-            return None
-        if self._credentials is None:  # 15 ms and 0.8 MB with the system's authorities: once for all backends
-            self._credentials = Credentials.of(BackendTls() if tls is None else tls, self._base)
-        return self._credentials
-
-    def _watch_over(self, backend: Backend) -> None:
-        health = self.written.health
-        if health is None:
-            return
-        host = backend.names.host or backend.authority
-        endpoint: Any = backend.pool.for_nobody()
-        check = Check(health, endpoint, self.reactor, host)
-        changed = partial(self.watch.checked, backend)
-        backend.monitor = Monitor(check, health, self.reactor, self.chance, changed)
-        backend.checked = health.initial == "up"
-
-    def _adjust(self, backend: Backend, written: model.Backend) -> bool:
-        """Whether that changed a weight."""
-        before = backend.full_weight
-        if backend.written != written:
-            backend.written = written
-            backend.full_weight = written.weight
-            backend.weight = written.weight
-            backend.tier = written.backup
-        config = self.written
-        backend.most = config.max_requests if written.max_requests is None else written.max_requests
-        most = config.max_connections if written.max_connections is None else written.max_connections
-        backend.most_connections = backend.pool.most = most
-        if backend.most is not None or most is not None:
-            self._capped = True
-            backend.pool.freed = self._freed
-            if backend not in self._drains:
-                backend.freed = self._freed
-        return backend.full_weight != before
-
-    def _leave(self, backend: Backend, now: float) -> None:
-        duty, backend.duty = backend.duty, GONE
-        backend.weight = backend.full_weight
-        self._past += backend.requests
-        self.watch.forget(backend)
-        _, timer = self._drains.get(backend, (None, None))
-        if timer is not None and timer.active():
-            timer.cancel()
-        self.watch.say(backend, "leaves", "it was not found any more")
-        if backend.monitor is not None:
-            backend.monitor.stop()
-        backend.pool.close()
-        self._gone[backend.name] = (backend, now, duty)
-
-    def _discovered(self, source: Source, found: tuple[model.Backend, ...]) -> None:
-        self._found[source] = (getattr(source, "hosts", {}), found)
-        self.pending = False
-        self._join()
-        self.room.pump()
+        self.members.join(first=True)
 
     # -- which of them get requests
 
@@ -274,19 +141,19 @@ class Upstream:
             self.timeouts.total is not None
             or watch.breaker is not None
             or self.sticky is not None
-            or self._capped
+            or self.capped
             or self._trials
             or self.pending
-            or (not self._started and (self._sources or written.health is not None))
+            or (not self.started and (self.members.has_sources or written.health is not None))
         )
         if changed:
-            self._freed()
+            self.freed()
 
     def choose(self, exchange: Exchange, tried: Collection[Backend] = ()) -> Backend | None:
         """A backend for an exchange, none of ``tried``, with all that may have to be asked: cookies, trials, caps."""
-        if not self._started and not self.watch.closed:
+        if not self.started and not self.watch.closed:
             self.start()
-        capped = self._capped
+        capped = self.capped
         if self.sticky is not None and not tried:
             kept = self.sticky.find(exchange)
             if kept is not None and (kept in self.ready or (kept.duty is DRAINING and kept.checked)):
@@ -314,11 +181,11 @@ class Upstream:
 
     def has_room_later(self, tried: Collection[Backend]) -> bool:
         """Whether waiting may give a backend where :meth:`choose` gave none."""
-        if self.pending or not self._capped:
+        if self.pending or not self.capped:
             return self.pending
         return any(backend not in tried for backend in (self._rest if tried else self.ready))
 
-    def _freed(self, *ended: Any) -> None:
+    def freed(self, *ended: Any) -> None:
         if len(self.room):
             self.room.pump()
 
@@ -334,7 +201,7 @@ class Upstream:
     @property
     def requests(self) -> int:
         """Requests that the backends were sent, those that left and retries included."""
-        return self._past + sum(backend.requests for backend in self.backends)
+        return self.members.past + sum(backend.requests for backend in self.backends)
 
     @property
     def live(self) -> int:
@@ -368,7 +235,7 @@ class Upstream:
         """
         backend = self.backend(name)
         done: Deferred[None] = Deferred()
-        before, timer = self._drains.pop(backend, (None, None))
+        before, timer = self.drains.pop(backend, (None, None))
         if timer is not None and timer.active():
             timer.cancel()
         if before is not None:
@@ -380,20 +247,20 @@ class Upstream:
         timer = None
         if backend.duty is DRAINING:
             timer = self.reactor.callLater(seconds, self._drain_ends, backend)
-        self._drains[backend] = (done, timer)
-        backend.freed = self._drained
+        self.drains[backend] = (done, timer)
+        backend.freed = self.drained
         self.refresh()
-        self._drained(backend)
+        self.drained(backend)
         return done
 
     def _drain_ends(self, backend: Backend) -> None:
         backend.duty = DRAINED
-        self._drained(backend)
+        self.drained(backend)
 
-    def _drained(self, backend: Backend) -> None:
-        self._freed()
-        if backend.duty in (DRAINED, GONE) and not backend.active and backend in self._drains:
-            done, _ = self._drains.pop(backend)
+    def drained(self, backend: Backend) -> None:
+        self.freed()
+        if backend.duty in (DRAINED, GONE) and not backend.active and backend in self.drains:
+            done, _ = self.drains.pop(backend)
             backend.pool.close()
             self.watch.say(backend, "is empty", "it was drained")
             done.callback(None)
@@ -414,38 +281,29 @@ class Upstream:
 
     def _end_drain(self, backend: Backend) -> Deferred[None] | None:
         """Whoever waits for the end of a drain that is no more."""
-        done, timer = self._drains.pop(backend, (None, None))
+        done, timer = self.drains.pop(backend, (None, None))
         if timer is not None and timer.active():
             timer.cancel()
-        backend.freed = self._freed if self._capped else None
+        backend.freed = self.freed if self.capped else None
         return done
 
     # -- life
 
     def start(self) -> None:
         """Begin to look for backends and to check them; the first request does so where nobody else did."""
-        if self._started:
+        if self.started:
             return
-        self._started = True
+        self.started = True
         self.watch.open()
-        for backend in self.backends:
-            if backend.monitor is not None:
-                backend.monitor.start()
-        for source in self._sources:
-            source.start(partial(self._discovered, source))
+        self.members.start()
         self.refresh()
 
     def close(self) -> None:
         """Stop all that goes on by itself and close idle connections; busy ones end with their exchange."""
-        self._started = False
-        for source in self._sources:
-            source.stop()
-        for backend in self.backends:
-            if backend.monitor is not None:
-                backend.monitor.stop()
-            backend.pool.close()
+        self.started = False
+        self.members.stop()
         self.watch.close()
-        for backend, (_, timer) in list(self._drains.items()):
+        for backend, (_, timer) in list(self.drains.items()):
             if timer is not None and timer.active():
                 timer.cancel()
                 self._drain_ends(backend)
