@@ -661,6 +661,27 @@ def test_a_clients_fault_never_counts(play, sent, lines):
     serve(scenario, scenario.client())
 
 
+@pytest.mark.parametrize("sent", [b"Content-Length: 9", b"Transfer-Encoding: chunked"])
+def test_a_backend_that_tires_of_a_client_that_sends_no_body_is_well(play, sent, lines):
+    scenario = play(two("passive = { failures = 1 }\nbreaker = { minimum = 1 }"))
+    for address in (ADDRESS, SECOND):
+        client = scenario.client()
+        client.send(get(b"/", sent, method=b"POST"))
+        scenario.advance(5)
+        scenario.backend(address).connection.close()
+        client.expect_response(502)
+    assert lines == []
+    assert counts(scenario) == [0, 0]
+    # with all of its body there, it is the backend's doing
+    client = scenario.client()
+    client.send(post(b"body"))
+    scenario.backend(ADDRESS).connection.reset()
+    client.expect_response(502)
+    assert [line.split(": ")[1] for line in lines] == [f"{ADDRESS} is ejected for 10 s", "the circuit breaker is open"][
+        ::-1
+    ]
+
+
 def test_a_client_that_aborts_in_a_response_never_counts(play, lines):
     scenario = play(two("passive = { failures = 1 }"))
     for address in (ADDRESS, SECOND):
