@@ -95,7 +95,7 @@ class Forward(Rules):
                 exchange,
                 lambda: upstream.choose(exchange),
                 lambda backend: self._begin(exchange, backend),
-                alike=sticky is None or sticky.find(exchange) is None,
+                None if sticky is None else sticky.find(exchange),
             )
         else:
             exchange.fail(BACKEND_NONE)
@@ -247,6 +247,7 @@ class Forward(Rules):
                 exchange,
                 lambda: upstream.choose(exchange, exchange.tried),
                 lambda backend: self._take(exchange, backend, fresh),
+                exchange.tried or None,
             )
         elif self.retry.backoff is not None and exchange.tried:
             self._pause(exchange, self.retry.backoff)

@@ -87,8 +87,10 @@ class Members:
         backends = []
         joined = []
         for name, (written, host) in wanted.items():
-            backend = current.pop(name, None)
-            if backend is None:
+            backend = current.get(name)
+            if backend is not None and backend.found_as == host:
+                del current[name]
+            else:  # under another name it has another certificate
                 try:
                     backend = self._enter(name, written, host, first)
                 except ValueError as e:
@@ -117,7 +119,7 @@ class Members:
     def _enter(self, name: str, written: model.Backend, host: str | None, first: bool) -> Backend:
         group = self._group
         known = self._gone.pop(name, None)
-        if known is not None:
+        if known is not None and known[0].found_as == host:
             backend, _, duty = known
             # that it flaps does not take back what was asked for
             backend.duty = SERVING if duty is SERVING else DRAINED

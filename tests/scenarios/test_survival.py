@@ -451,12 +451,12 @@ def test_a_body_that_is_too_large_ends_a_wait_in_the_queue(play_once):
 
 
 def test_who_waits_for_its_cookies_backend_holds_up_nobody(play):
-    scenario = play(two('sticky = { secret = "0123456789abcdef" }\nmax_requests = 1'))
+    scenario = play(two('sticky = { cookie = "at", secret = "0123456789abcdef" }\nmax_requests = 1'))
     upstream = live(scenario)
     token = upstream.sticky.token(ADDRESS)
     clients = [scenario.client() for _ in range(4)]
     first, second = scenario.backend(ADDRESS), scenario.backend(SECOND)
-    kept = b"Cookie: revproxy_backend=" + token
+    kept = b"Cookie: at=" + token
     clients[0].send(get(b"/0", kept))
     clients[1].send(get(b"/1", kept))  # waits for the first
     assert len(upstream.room) == 1

@@ -767,3 +767,22 @@ def test_an_ejection_from_before_it_was_closed_ends_when_it_starts_again():
     upstream.start()
     pass_time(upstream, 30)
     assert upstream.backend(A).health == WELL
+
+
+def test_an_address_that_is_found_under_another_name_is_another_backend():
+    source = Found()
+    upstream = make(A, sources=[source], host="backend")
+    upstream.start()
+    source.hosts = {B: "blue.test"}
+    source.find(B)
+    blue = upstream.backend(B)
+    assert blue.authority.startswith(b"blue.test")
+    source.hosts = {B: "green.test"}
+    source.find(B)
+    green = upstream.backend(B)
+    assert green is not blue
+    assert blue.state == "gone"
+    assert green.authority.startswith(b"green.test")
+    source.hosts = {B: "blue.test"}
+    source.find(B)
+    assert upstream.backend(B).authority.startswith(b"blue.test")

@@ -41,7 +41,7 @@ class Bench:
         self.free = free
         self.order = []
 
-    def join(self, name, wants="any", then=None, alike=False):
+    def join(self, name, wants="any", then=None):
         exchange = Waits(wants)
 
         def find():
@@ -58,7 +58,7 @@ class Bench:
             if then is not None:
                 then()
 
-        self.room.join(exchange, find, go, alike=alike)
+        self.room.join(exchange, find, go, wants)
         return exchange
 
     def left(self):
@@ -128,7 +128,7 @@ def test_who_went_on_is_not_late():
 
 def test_who_waits_for_one_backend_does_not_hold_up_the_rest():
     bench = Bench(length=100, a=0, b=0)
-    for at in range(31):
+    for at in range(90):
         bench.join(at, "a")
     bench.join("y")
     bench.free["b"] = 1
@@ -136,27 +136,20 @@ def test_who_waits_for_one_backend_does_not_hold_up_the_rest():
     assert bench.order == ["y"]
 
 
-def test_so_many_are_asked_and_no_more():
-    bench = Bench(length=500, a=0)
-    waits = [bench.join(at) for at in range(500)]
+def test_one_asks_for_all_that_wait_for_the_same():
+    bench = Bench(length=500, a=0, b=0)
+    waits = [bench.join(at) for at in range(400)]
+    kept = [bench.join("kept", "b"), bench.join("also kept", "b")]
     bench.room.pump()
-    assert sum(exchange.asked for exchange in waits) == 32
-
-
-def test_one_asks_for_all_that_are_alike():
-    bench = Bench(length=100, a=0, b=0)
-    waits = [bench.join(at, alike=True) for at in range(20)]
-    kept = bench.join("kept", "b")
-    bench.room.pump()
-    assert [exchange.asked for exchange in waits] == [1] + [0] * 19
-    assert kept.asked == 1
+    assert [exchange.asked for exchange in waits] == [1] + [0] * 399
+    assert [exchange.asked for exchange in kept] == [1, 0]
     bench.free["a"] = 3
     bench.room.pump()
     assert bench.order == [0, 1, 2]
     assert sum(exchange.asked for exchange in waits) == 1 + 4
-    bench.free["b"] = 20
+    bench.free["b"] = 399
     bench.room.pump()
-    assert bench.order == [*range(20), "kept"]
+    assert bench.order == [*range(400), "kept", "also kept"]
 
 
 def test_going_on_may_free_a_backend_at_once():
