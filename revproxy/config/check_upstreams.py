@@ -43,6 +43,11 @@ def check_upstreams(upstreams: Mapping[str, Upstream], base: str) -> Iterator[Fo
             yield Found((*key, "passive", "statuses"), "a status below 400 is no failure; write some from 400 to 599")
         if upstream.health is not None:
             yield from _health((*key, "health"), upstream.health)
+            if upstream.health.type == "tls" and upstream.tls is None:
+                for index, backend in enumerate(upstream.backends):
+                    if not backend.endpoint.lower().startswith(("https:", "tls:", "ssl:")):
+                        text = f"{show(backend.endpoint)} is without TLS, and its health check wants a TLS handshake"
+                        yield Found((*key, "backends", index), text)
         if upstream.tls is not None:
             yield from _tls((*key, "tls"), upstream.tls, base)
         for index, backend in enumerate(upstream.backends):

@@ -368,3 +368,14 @@ class TestFile:
         path.write_text(GOOD.replace('upstream = "api"', 'files = "site"'))
         config = load_file(path)
         assert (config.base, config.routes[0].files) == (str(tmp_path), "site")
+
+
+def test_checks_of_tls_want_backends_with_tls() -> None:
+    text = GOOD.replace("[upstreams.api]", "[upstreams.api]\nhealth = { type = 'tls' }")
+    with pytest.raises(ConfigError) as caught:
+        load_text(text, source="F")
+    assert [str(each) for each in caught.value.errors] == [
+        'F:5: upstreams.api.backends[0]: "tcp:127.0.0.1:9000" is without TLS, '
+        "and its health check wants a TLS handshake"
+    ]
+    load_text(text.replace("tcp:127.0.0.1:9000", "https://127.0.0.1:9000"))
