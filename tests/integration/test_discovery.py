@@ -37,6 +37,7 @@ def stop():
         source.stop()
     print("left", reactor.getDelayedCalls(), reactor.removeAll(), flush=True)
 reactor.addSystemEventTrigger("before", "shutdown", stop)
+reactor.callWhenRunning(print, "runs", flush=True)
 reactor.run()
 """
 CONFIG = """
@@ -124,6 +125,7 @@ def lists(watcher: Running) -> list[list[str]]:
 
 def ends(watcher: Running) -> None:
     """Stop it; nothing may be left in its reactor."""
+    watcher.says("runs")  # before, a signal would just kill it
     watcher.signal(15)
     watcher.ends()
     watcher.says(r"left \[\] \[\]")
