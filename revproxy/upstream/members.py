@@ -31,6 +31,7 @@ _log = Logger()
 
 #: Seconds for which a backend that discovery lost is remembered, with all that is known of it.
 _REMEMBERED = 600.0
+_MOST_REMEMBERED = 1000
 
 
 class Members:
@@ -105,7 +106,7 @@ class Members:
             self._leave(backend, now)
         group.backends = tuple(backends)
         for name, (_, since, _) in list(self._gone.items()):
-            if now - since > _REMEMBERED:
+            if now - since > _REMEMBERED or len(self._gone) > _MOST_REMEMBERED:
                 del self._gone[name]
         if group.sticky is not None:
             group.sticky.update(backends)

@@ -786,3 +786,14 @@ def test_an_address_that_is_found_under_another_name_is_another_backend():
     source.hosts = {B: "blue.test"}
     source.find(B)
     assert upstream.backend(B).authority.startswith(b"blue.test")
+
+
+def test_so_many_that_left_are_remembered_and_no_more():
+    source = Found()
+    upstream = make(A, sources=[source])
+    upstream.start()
+    for turn in range(12):
+        source.find(*(f"tcp:10.0.{turn}.1:{port}" for port in range(1, 101)))
+    assert len(upstream.members._gone) == 1000
+    source.find("tcp:10.0.10.1:5")
+    assert upstream.backend("tcp:10.0.10.1:5").state == "up"
