@@ -396,6 +396,15 @@ class Exchange:
             return
         self.fault = fault
         self.detail = detail
+        waiting, self.waiting = self.waiting, None
+        self._end_badly(fault, retry_after)
+        if waiting is not None:
+            # a queue, a pause, a dial or a hook: it must not go on with what is over, nor forget who waits now
+            now = self.waiting
+            waiting.cancel()
+            self.waiting = now
+
+    def _end_badly(self, fault: Fault, retry_after: int) -> None:
         if self.state in (ASKING, ASKED) and fault.status:
             accept = b", ".join(self.request.headers.get_all(b"accept"))
             self.answer(fault_page(fault.status, accept, self.request_id, retry_after))

@@ -55,11 +55,17 @@ def _wait(exchange: Exchange, result: Any, hooks: tuple[Hook, ...], at: int, pro
     deferred = exchange.waiting = result if isinstance(result, Deferred) else ensureDeferred(result)
     if exchange.sink is not None:
         exchange.sink.pause_reading(HOOK)
+    gone_on = False
+
+    def given_up() -> bool:
+        return exchange.state == DONE or not (gone_on or exchange.waiting is deferred)
 
     def resumed(answer: Any) -> None:
-        exchange.waiting = None
-        if exchange.state == DONE:
+        nonlocal gone_on
+        if given_up():
             return
+        gone_on = True
+        exchange.waiting = None
         if exchange.sink is not None:
             exchange.sink.resume_reading(HOOK)
         if answer is not None:
@@ -68,9 +74,9 @@ def _wait(exchange: Exchange, result: Any, hooks: tuple[Hook, ...], at: int, pro
             run_hooks(exchange, hooks, at, proceed)
 
     def failed(failure: Any) -> None:
-        exchange.waiting = None
-        if exchange.state == DONE:
+        if given_up():
             return
+        exchange.waiting = None
         if failure.check(ProtocolError):
             exchange.fail(failure.value.fault, failure.value.detail)
         else:

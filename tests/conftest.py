@@ -10,7 +10,7 @@ from hypothesis import settings
 
 from revproxy.config.model import Config
 from revproxy.testing import Scenario
-from tests.kit import load
+from tests.kit import load, logged
 from tests.peers import REQUIRE, find_peer, peers_required, report
 
 PASSED = pytest.StashKey[bool]()
@@ -59,6 +59,13 @@ def play(request: pytest.FixtureRequest) -> Iterator[Callable[..., Scenario]]:
 def play_once(request: pytest.FixtureRequest) -> Iterator[Callable[..., Scenario]]:
     """As ``play``, for conversations in which it does not matter how bytes were cut."""
     yield from _scenarios(request, "")
+
+
+@pytest.fixture
+def lines() -> Iterator[list[str]]:
+    """The lines that upstreams log of their backends, as they come."""
+    with logged("revproxy.upstream.group", "revproxy.upstream.members", "revproxy.upstream.watch") as texts:
+        yield texts
 
 
 def _scenarios(request: pytest.FixtureRequest, single_bytes: str) -> Iterator[Callable[..., Scenario]]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
+from typing import Any, cast
 
 from attrs import evolve
+from twisted.logger import ILogObserver, formatEvent, globalLogPublisher
 
 from revproxy.config.load import load_text
 from revproxy.config.model import Config, Middleware
@@ -59,3 +63,20 @@ def hooked(text: str, *middleware: Middleware) -> Config:
     config = load(text)
     first, *rest = config.routes
     return evolve(config, routes=(evolve(first, middleware=middleware), *rest))
+
+
+@contextmanager
+def logged(*namespaces: str) -> Iterator[list[str]]:
+    """The texts of what is logged meanwhile, by these modules or by all of revproxy's."""
+    texts: list[str] = []
+
+    def observe(event: Any) -> None:
+        namespace = str(event.get("log_namespace"))
+        if namespace in namespaces or (not namespaces and namespace.startswith("revproxy.")):
+            texts.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(cast(ILogObserver, observe))
+    try:
+        yield texts
+    finally:
+        globalLogPublisher.removeObserver(cast(ILogObserver, observe))

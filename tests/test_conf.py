@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from twisted.internet.protocol import Protocol
+from twisted.names.dns import Record_SRV
 
 from revproxy.cli import check
 from revproxy.config.load import load_file
-from tests.drive import World
+from revproxy.upstream.discovery.lookup import Found, Lookup, Services
+from tests.drive import Echo, World
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 NAMES = sorted(path.stem for path in CONF.glob("*.toml"))
@@ -130,6 +134,19 @@ CASES: dict[str, list[Case]] = {
         Case("legacy", 413, "/form", fields=("Content-Length: 2000000",), method="POST"),
         Case("reports", 200, "/reports/2026", ("GET /reports/2026 ",)),
     ],
+    "three-backends": [
+        Case("read", 200, "/", ("10.0.0.3:9000\nGET / ",)),
+        Case("write", 200, "/orders", ("POST /orders ", "\n\nabc"), method="POST", body=b"abc"),
+    ],
+    "canary": [
+        Case("testers", 200, "/", ("127.0.0.1:9003\nGET / ", "Set-Cookie: app_at="), fields=("X-Canary: 1",)),
+        Case("all", 200, "/", ("127.0.0.1:9001\nGET / ", "Set-Cookie: app_at="), fields=("Cookie: session=1",)),
+        Case("all", 200, "/", ("127.0.0.1:9003\nGET / ",), fields=("Cookie: session=23",)),
+    ],
+    "internal-dns": [
+        Case("app", 200, "/x", (":8443\nGET /x ", "Host: app.internal:8443")),
+        Case("api", 200, "/api/x", ("10.2.0.7:9443\nGET /x ", "Host: one.api.internal:9443")),
+    ],
     "policies": [
         Case("account", 401, "/account/", ("Who are you?", "WWW-Authenticate: Bearer", "not X-Signed-In-As")),
         Case(
@@ -149,6 +166,28 @@ CASES: dict[str, list[Case]] = {
 @pytest.fixture(autouse=True)
 def _policies_can_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(CONF))
+
+
+@pytest.fixture(autouse=True)
+def verified(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A network with names, and without TLS; the names that certificates would have to be for."""
+    names: list[str] = []
+
+    async def addresses(self: Lookup, name: str) -> Found:
+        return Found(("10.2.0.1", "10.2.0.2"), 30.0)
+
+    async def services(self: Lookup, name: str) -> Services:
+        records = (Record_SRV(0, 1, 9443, "one.api.internal"),)
+        return Services(records, {"one.api.internal": Found(("10.2.0.7",), 30.0)}, 30.0)
+
+    def connect(peer: Any, stream: Any, factory: Any, *others: Any) -> Any:
+        names.append(peer.name)
+        return stream.connect(factory)
+
+    monkeypatch.setattr(Lookup, "addresses", addresses)
+    monkeypatch.setattr(Lookup, "services", services)
+    monkeypatch.setattr("revproxy.upstream.endpoint.connect_tls", connect)
+    return names
 
 
 def world(name: str) -> World:
@@ -218,3 +257,71 @@ def test_policies_conf_closes_for_maintenance(tmp_path: Path, monkeypatch: pytes
     assert here.get("/").startswith(b"HTTP/1.1 200 ")
     (tmp_path / "closed-for-maintenance").touch()
     assert here.get("/").startswith(b"HTTP/1.1 503 ")
+
+
+class Says503(Protocol):
+    """A backend that answers every request with 503."""
+
+    def dataReceived(self, data: bytes) -> None:
+        assert self.transport is not None
+        self.transport.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+
+
+class Silent(Protocol):
+    """A backend that never answers."""
+
+
+def three_backends(first: Callable[[], Protocol]) -> World:
+    """The configuration before a first machine of one's own, the heavy one that idle times begin with."""
+    config = load_file(CONF / "three-backends.toml")
+    return World(config, lambda address: first() if address == "10.0.0.3:9000" else Echo(address))
+
+
+def test_three_backends_conf_reads_elsewhere_and_writes_once() -> None:
+    here = three_backends(Says503)
+    assert here.get("/").startswith(b"HTTP/1.1 200 ")
+    assert here.dialled == ["10.0.0.3:9000", "10.0.0.1:9000"]
+    assert here.get("/", method="DELETE").startswith(b"HTTP/1.1 503 ")
+
+
+def test_three_backends_conf_gives_a_silent_one_two_seconds() -> None:
+    here = three_backends(Silent)
+    answer = here.say(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", wait=1.9)
+    assert answer == b""
+    here = three_backends(Silent)
+    answer = here.say(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", wait=2.1)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+def test_three_backends_conf_leaves_out_one_that_fails_its_checks() -> None:
+    here = three_backends(Says503)
+    (upstream,) = here.table.upstreams.values()
+    upstream.start()
+    here.get("/")
+    for _ in range(20):
+        here.advance(0.5)
+        here._pump()
+    assert [backend.state for backend in upstream.backends] == ["up", "up", "down", "up"]
+    here.dialled.clear()
+    for _ in range(4):
+        assert here.get("/", method="DELETE").startswith(b"HTTP/1.1 200 ")
+    assert not {"10.0.0.3:9000", "10.1.0.9:9000"} & set(here.dialled)
+    upstream.close()
+
+
+def test_canary_conf_keeps_a_client_at_its_backend() -> None:
+    here = world("canary")
+    answer = here.get("/", "example.com", "Cookie: session=1").decode()
+    match = re.search(r"app_at=([\w-]+); Path=/; HttpOnly; SameSite=Lax", answer)
+    assert match
+    for _ in range(3):
+        again = here.get("/", "example.com", f"Cookie: session=1; app_at={match[1]}").decode()
+        assert "127.0.0.1:9001\n" in again
+        assert "Set-Cookie" not in again
+
+
+def test_internal_dns_conf_verifies_the_names_that_were_asked_for(verified: list[str]) -> None:
+    here = world("internal-dns")
+    here.get("/")
+    here.get("/api/")
+    assert set(verified) == {"app.internal", "one.api.internal"}

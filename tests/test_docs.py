@@ -4,7 +4,8 @@ Conventions of the documents:
 
 * the line ``.. fragment`` before a block of TOML says that it is part of a configuration: listeners, upstreams and
   whatever else it only names are added before it is checked;
-* ``:caption: name.py`` makes a block of Python a module of that name for the other blocks of its document;
+* ``:caption: name.py`` makes a block of Python a module of that name for the other blocks of its document, and
+  ``:caption: name.toml`` a block of TOML a file beside them; one of nothing but ``backends`` is a file of members;
 * the blocks of Python of a document run one after another, in one namespace.
 """
 
@@ -23,7 +24,7 @@ import pytest
 from twisted.internet.testing import MemoryReactorClock
 
 from revproxy.config.compile import compile_config
-from revproxy.config.load import build, load_text
+from revproxy.config.load import build, load_members, load_text
 
 ROOT = Path(__file__).resolve().parents[1]
 DIRECTIVE = re.compile(r"^( *)\.\. (?:code-block|code|sourcecode):: *(\S*) *$")
@@ -175,6 +176,12 @@ def document_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 @pytest.mark.parametrize("block", in_language("toml"), ids=str)
 def test_toml_loads_and_compiles(block: Block, tmp_path: Path, document_modules: Callable[[Block], None]) -> None:
     document_modules(block)
+    for other in in_language("toml"):
+        if other.file == block.file and other.caption:
+            (tmp_path / other.caption).write_text(other.text, "utf-8")
+    if set(tomllib.loads(block.text)) == {"backends"}:
+        assert load_members(str(tmp_path / block.caption))
+        return
     if block.fragment:
         config, found = build(completed(block.text, tmp_path), base=str(tmp_path))
         assert not found

@@ -135,6 +135,19 @@ def test_service(backend: str) -> None:
         assert example.ask("/about") == "answered by the proxy\n"
 
 
+def test_live_upstream(backend: str) -> None:
+    other = f"{backend}:timeout=5"  # the same one by another address
+    with Example("live_upstream.py", "0", backend, other) as example:
+        assert example.ask("/backends") == f"{backend} up\n{other} up\n"
+        assert example.ask("/app/x") == "backend: GET /x example.com 0"
+        assert example.ask(f"/backends?drain={backend}", method="POST") == f"{backend} drained\n{other} up\n"
+        assert example.ask("/app/x") == "backend: GET /x example.com 0"
+        example.ask(f"/backends?drain={other}", method="POST")
+        assert example.ask("/app/x") == "503"
+        assert example.ask(f"/backends?resume={other}", method="POST") == f"{backend} drained\n{other} up\n"
+        assert example.ask("/app/x") == "backend: GET /x example.com 0"
+
+
 def test_klein_app(backend: str) -> None:
     pytest.importorskip("klein")
     with Example("klein_app.py", "0", backend) as example:

@@ -43,18 +43,30 @@ def check_upstreams(upstreams: Mapping[str, Upstream], base: str) -> Iterator[Fo
             yield Found((*key, "passive", "statuses"), "a status below 400 is no failure; write some from 400 to 599")
         if upstream.health is not None:
             yield from _health((*key, "health"), upstream.health)
+            if upstream.health.type == "tls" and upstream.tls is None:
+                for index, backend in enumerate(upstream.backends):
+                    if not backend.endpoint.lower().startswith(("https:", "tls:", "ssl:")):
+                        text = f"{show(backend.endpoint)} is without TLS, and its health check wants a TLS handshake"
+                        yield Found((*key, "backends", index), text)
         if upstream.tls is not None:
             yield from _tls((*key, "tls"), upstream.tls, base)
         for index, backend in enumerate(upstream.backends):
             written = backend.endpoint
             if written and check_client_endpoint(written) is None and (why := _contradiction(written, upstream)):
                 yield Found((*key, "backends", index), why, found=show(written))
-        if upstream.file and not Path(base, upstream.file).is_file():
+        if upstream.file and not _is_file(base, upstream.file):
             yield Found((*key, "file"), f"no file {show(upstream.file)}", found=show(upstream.file))
         if upstream.dns is not None:
             yield from _asked((*key, "dns"), upstream.dns)
         if upstream.srv is not None:
             yield from _asked((*key, "srv"), upstream.srv)
+
+
+def _is_file(base: str, name: str) -> bool:
+    try:
+        return Path(base, name).is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def check_backends(key: Key, backends: tuple[Backend, ...], more: bool = False) -> Iterator[Found]:
@@ -100,6 +112,8 @@ def _health(key: Key, health: HealthCheck) -> Iterator[Found]:
         for name in ("path", "method", "host", "headers", "status", "body"):
             if getattr(health, name) != getattr(default, name):
                 yield Found((*key, name), f'has no meaning with type = {show(health.type)}; it is for "http"')
+    if not health.status:
+        yield Found((*key, "status"), 'is empty, so that nothing could pass; write a status such as 200, or "200-399"')
     if health.body is not None:
         try:
             re.compile(health.body.encode("utf-8"))
@@ -133,7 +147,7 @@ def _contradiction(written: str, upstream: Upstream) -> str | None:
 def _tls(key: Key, tls: BackendTls, base: str) -> Iterator[Found]:
     for name in ("ca", "certificate", "key"):
         file = getattr(tls, name)
-        if file and not Path(base, file).is_file():
+        if file and not _is_file(base, file):
             yield Found((*key, name), f"no file {show(file)}", found=show(file))
     if tls.key is not None and tls.certificate is None:
         yield Found((*key, "key"), 'is for a certificate; write "certificate", too')

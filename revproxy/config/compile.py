@@ -25,7 +25,7 @@ from revproxy.http.forwarding import hidden_names
 from revproxy.http.rewrite import prefix_mapping
 from revproxy.keys import key_reader
 from revproxy.middleware.buffer import buffering
-from revproxy.middleware.compress import compressing, remember_asked
+from revproxy.middleware.compress import compressing, narrowing, remember_asked
 from revproxy.middleware.headers import request_changes, response_changes
 from revproxy.middleware.policy import load_object, policy
 from revproxy.middleware.rewrite import rewriting
@@ -139,6 +139,8 @@ def _entry(
     handler = _handler(config, written, forwards)
     passing: tuple[Any, ...] = ()
     if written.cache is not None:
+        if written.compress is not None:
+            client_request.append(narrowing(written.compress))
         fill = Route(
             name,
             handler,

@@ -68,6 +68,8 @@ def load_members(path: str | Path, *, others: bool = False) -> tuple[Backend, ..
     """
     path = Path(path)
     source = str(path)
+    if path.exists() and not path.is_file():  # a pipe would be waited for without end
+        raise ConfigError([Problem(key="", text="can't be read: no regular file", source=source)])
     text = _read(path)
     structurer = Structurer()
     members: Members = structurer.table(Members, _document(text, source), ())

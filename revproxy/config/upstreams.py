@@ -88,11 +88,12 @@ class Hashing:
 class Sticky:
     """A cookie that keeps a client at the backend it was given.
 
-    ``secret`` signs it; without one it is made at the start, and cookies don't outlive the process.
+    Without a ``cookie`` its name is made from the upstream's. ``secret`` signs it; without one it is made at
+    the start, and cookies don't outlive the process.
     ``max_age`` of ``None`` is a cookie of the browser's session.
     """
 
-    cookie: CookieName = "revproxy_backend"
+    cookie: CookieName | None = None
     secret: Secret | None = None
     max_age: Duration | None = None
     same_site: Literal["lax", "strict", "none"] = "lax"

@@ -164,6 +164,7 @@ def _routes(target: Target, server: model.Server, reactor: Any) -> tuple[RouteTa
         max_body=server.limits.body,
         minimum_rate=None if rate is None else (rate.rate, rate.over),
         upgrade=frozenset({b"websocket"}),
+        client_response=() if upstream.sticky is None else (upstream.sticky.renew,),
     )
     return RouteTable.build([Entry(route)], {upstream.name: upstream}), owned
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from random import random
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -11,6 +10,7 @@ from twisted.logger import Logger
 from revproxy.config.upstreams import Retry
 from revproxy.exchange import Exchange
 from revproxy.fault import (
+    BACKEND_FIRST_BYTE_TIMEOUT,
     BACKEND_NONE,
     BACKEND_RESET,
     BACKEND_STATUS,
@@ -24,10 +24,11 @@ from revproxy.handlers.rules import Rules
 from revproxy.hooks import run_hooks
 from revproxy.stream import ASKED, ASKING, DONE, TUNNEL
 from revproxy.upstream.backend import Backend
+from revproxy.upstream.breaker import CLOSED
 from revproxy.upstream.group import Upstream
 from revproxy.upstream.http1 import BackendConnection
 from revproxy.upstream.retry import IDEMPOTENT, Policy
-from revproxy.wire import NO_PEER
+from revproxy.wire import NO_PEER, PEER_FULL
 
 _log = Logger()
 
@@ -89,8 +90,12 @@ class Forward(Rules):
         if backend is not None:
             self._begin(exchange, backend)
         elif upstream.has_room_later(()):
+            sticky = upstream.sticky
             upstream.room.join(
-                exchange, lambda: upstream.choose(exchange), lambda backend: self._begin(exchange, backend)
+                exchange,
+                lambda: upstream.choose(exchange),
+                lambda backend: self._begin(exchange, backend),
+                None if sticky is None else sticky.find(exchange),
             )
         else:
             exchange.fail(BACKEND_NONE)
@@ -161,9 +166,10 @@ class Forward(Rules):
             return self.per_try
         return self.first_byte
 
-    def may_repeat(self, method: bytes, reused: bool) -> bool:
-        """Whether a request's body is worth keeping, to be sent again."""
-        return method in self.retry.methods or (reused and method in IDEMPOTENT)
+    def may_repeat(self, method: bytes, reused: bool, size: int) -> bool:
+        """Whether a request's body, of which ``size`` bytes are there, is worth keeping, to be sent again."""
+        retry = self.retry
+        return size <= retry.body and (method in retry.methods or (reused and method in IDEMPOTENT))
 
     def came(self, exchange: Exchange, status: int, seconds: float, now: float) -> bool:
         """A response head came: ``True`` when it is a failed try, and the request is to be sent :meth:`again`."""
@@ -181,9 +187,10 @@ class Forward(Rules):
         if exchange.state == DONE:
             return
         upstream = self.upstream
-        # a backend that closes a connection at rest is well
+        # a backend that closes a connection at rest is well, and so is one that did not wait for a client's body
         closed = reused and (fault is BACKEND_RESET or fault is BACKEND_UNSENT)
-        if fault.blame == "backend" and not closed:
+        waited = exchange.state == ASKING and (fault is BACKEND_RESET or fault is BACKEND_FIRST_BYTE_TIMEOUT)
+        if fault.blame == "backend" and not closed and not waited:
             upstream.watch.failed(exchange.backend, f"{fault.word} ({detail})" if detail else fault.word)
         verdict = self._verdict(exchange, fault, reused) if untouched else "no"
         if verdict == "free":
@@ -209,6 +216,9 @@ class Forward(Rules):
     def _is_anywhere_left(self, exchange: Exchange) -> bool:
         """Note that the backend was tried; whether there is another, or the same one after a pause."""
         exchange.tried = (*exchange.tried, exchange.backend)
+        breaker = self.upstream.watch.breaker
+        if breaker is not None and breaker.state != CLOSED:
+            return False
         return self.retry.backoff is not None or self.upstream.has_others(exchange.tried)
 
     def _pay(self, exchange: Exchange) -> bool:
@@ -221,26 +231,25 @@ class Forward(Rules):
             exchange.held = [chunk for chunk in replay if chunk]
             exchange.held_size = exchange.received
         if exchange.state == ASKING and exchange.held_size:
-            exchange.client.resume_reading(NO_PEER)
+            exchange.client.resume_reading(NO_PEER | PEER_FULL)  # who was full is gone
         upstream = self.upstream
-        before = exchange.backend
-        before.active -= 1
-        exchange.backend = None
-        if before.freed is not None:
-            before.freed(before)
+        before, exchange.backend = exchange.backend, None  # who waits takes nobody's place
+        if before is not None:
+            before.active -= 1
+            if before.freed is not None:
+                before.freed(before)
         backend = upstream.choose(exchange, exchange.tried)
         if backend is not None:
             self._take(exchange, backend, fresh)
             return
-        exchange.backend = before  # as far as anybody knows
-        before.active += 1
         if upstream.has_room_later(exchange.tried):
             upstream.room.join(
                 exchange,
                 lambda: upstream.choose(exchange, exchange.tried),
-                lambda backend: self._retake(exchange, backend, fresh),
+                lambda backend: self._take(exchange, backend, fresh),
+                exchange.tried or None,
             )
-        elif self.retry.backoff is not None:
+        elif self.retry.backoff is not None and exchange.tried:
             self._pause(exchange, self.retry.backoff)
         else:
             exchange.fail(BACKEND_NONE)
@@ -251,13 +260,10 @@ class Forward(Rules):
         backend.requests += 1
         self._use(exchange, backend, fresh)
 
-    def _retake(self, exchange: Exchange, backend: Backend, fresh: bool) -> None:
-        exchange.backend.active -= 1
-        self._take(exchange, backend, fresh)
-
     def _pause(self, exchange: Exchange, seconds: float) -> None:
         """Every backend was tried: all of them again, after a while."""
-        seconds *= 2.0 ** min(max(0, exchange.tries - len(self.upstream.backends)), 16) * (0.5 + random())
+        upstream = self.upstream
+        seconds *= 2.0 ** min(max(0, exchange.tries - len(upstream.backends)), 16) * (0.5 + upstream.chance.random())
 
         def go() -> None:
             exchange.waiting = None

@@ -59,6 +59,26 @@ def compressing(written: Compress) -> Callable[[Exchange], None]:
     return hook
 
 
+def narrowing(written: Compress) -> Callable[[Exchange], None]:
+    """A client-request hook before a cache: Accept-Encoding says only what would be chosen from it.
+
+    So the cache has one variant for each coding, and not one for each browser's list of them.
+    """
+    choose = compile_compression(written).usual.choose
+
+    def hook(exchange: Exchange) -> None:
+        headers = exchange.request.headers
+        values = headers.get_all(b"accept-encoding")
+        if values:
+            chosen = choose(b",".join(values))
+            if chosen is None:
+                headers.remove(b"accept-encoding")
+            elif values != [chosen]:
+                headers.set(b"Accept-Encoding", chosen)
+
+    return hook
+
+
 def remember_asked(exchange: Exchange) -> None:
     """A backend-request hook, for before all others: what these change is not what the client accepts."""
     exchange.asked = exchange.request.headers.copy()

@@ -153,7 +153,8 @@ class Scenario:
     def finish(self) -> None:
         """Every client leaves; checks that nothing is left behind and nothing went wrong inside.
 
-        :raises Unexpected: for an error that was logged, an exchange, a connection or a timer that is left.
+        :raises Unexpected: for an error that was logged; a connection, a timer or a request in a backend's
+            count that is left.
         """
         if self._finished:
             return
@@ -172,6 +173,8 @@ class Scenario:
                 pool = backend.pool
                 if pool.open != len(pool.idle):
                     wrong.append(f"{name}: {backend.name}: a connection is left: {pool!r}")
+                if backend.active:
+                    wrong.append(f"{name}: {backend.name}: {backend.active} requests are counted that are over")
             upstream.close()
         self.reactor.settle()
         left: Any = self.reactor.getDelayedCalls()

@@ -31,9 +31,10 @@ class Backend:
     :ivar most: requests in flight, at most. :ivar most_connections: connections, at most.
     :ivar active: requests in flight. :ivar requests: all that it was ever sent.
     :ivar written: what was written of it, or found.
+    :ivar found_as: the host name under which it was found, which its certificate is for.
     :ivar duty: ``SERVING``, ``DRAINING`` (no new clients), ``DRAINED`` or ``GONE`` (from what discovery found).
     :ivar checked: whether its health checks pass. :ivar health: ``WELL``, ``EJECTED`` or ``TRIAL``: by the traffic.
-    :ivar trying: a request is out that is to show whether it is well again.
+    :ivar trying: the exchange that is to show whether it is well again, when one was sent out for that.
     :ivar answered: what it was ejected for were answers of its own, not their absence.
     :ivar suspect: it failed the last request, or is on trial: an answer is news.
     :ivar freed: called with the backend when a request of it has ended, where somebody waits for that.
@@ -45,6 +46,7 @@ class Backend:
     pool: Pool
     names: Names
     written: model.Backend | None = None
+    found_as: str | None = None
     full_weight: int = 1
     tier: int = 0
     most: int | None = None
@@ -58,7 +60,7 @@ class Backend:
     duty: str = SERVING
     checked: bool = True
     health: str = WELL
-    trying: bool = False
+    trying: Any = None
     answered: bool = False
     suspect: bool = False
     outlier: Outlier | None = None
@@ -119,4 +121,4 @@ def make_backend(
         host=authority if sent == b"" else sent,
         scheme=endpoint.scheme,
     )
-    return Backend(written.endpoint, upstream, authority, pool, names)
+    return Backend(written.endpoint, upstream, authority, pool, names, found_as=host)

@@ -18,6 +18,7 @@ import errno
 import os
 import re
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any
 
 from OpenSSL.SSL import Error as TlsError
@@ -82,6 +83,8 @@ def check_request(written: HealthCheck, host: bytes) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode("utf-8")
 
 
+_PIECE = 1024  # bytes of a line that are looked at together
+_PATIENCE = 0.02  # seconds that looking may take, give or take a piece
 #: Seconds for a check, where none are written and the interval is not shorter.
 _TIMEOUT = 2.0
 
@@ -156,9 +159,12 @@ class _Attempt(Protocol):
         self._left = 0  # bytes of the body still to come
         self._chunks: ChunkedReader | None = None
         self._interims = 0
+        self._shaken = False
         self._timer = reactor.callLater(check.timeout, self._late)
 
     def dial(self, endpoint: Any) -> None:
+        # with TLS of ours a connection is there when its handshake is over
+        self._shaken = getattr(endpoint, "peer", None) is not None
         try:
             self._dialling = endpoint.connect(_Connector(self))
         except Exception as e:  # an endpoint of somebody else's
@@ -198,7 +204,7 @@ class _Attempt(Protocol):
 
     def connectionMade(self) -> None:
         kind = self.check.written.type
-        if kind == "tcp":
+        if kind == "tcp" or (kind == "tls" and self._shaken):
             self.settle(None)
             return
         self._awaits = _HANDSHAKE if kind == "tls" or ISSLTransport.providedBy(self.transport) else _ANSWER
@@ -293,10 +299,26 @@ class _Attempt(Protocol):
     def _judge(self) -> None:
         """What is to be seen of the body is there."""
         pattern = self.check.pattern
-        if pattern is None or pattern.search(self._body, 0, BODY):
+        if pattern is None or _is_in(pattern, bytes(self._body[:BODY])):
             self.settle(None)
         else:
             self.settle(_short(f"body without {self.check.written.body!r}"))
+
+
+def _is_in(pattern: re.Pattern[bytes], body: bytes) -> bool:
+    """Whether a line of a body has what is looked for.
+
+    A pattern may take time that grows with the square of a text, or worse: it is looked for in pieces of lines that
+    overlap by half, for ``_PATIENCE`` seconds in all.
+    """
+    until = perf_counter() + _PATIENCE
+    for line in body.split(b"\n"):
+        for at in range(0, max(1, len(line) - _PIECE // 2), _PIECE // 2):
+            if pattern.search(line[at : at + _PIECE]):
+                return True
+            if perf_counter() > until:
+                return False
+    return False
 
 
 #: Errors whose number says nothing, or that need none.

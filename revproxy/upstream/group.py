@@ -12,8 +12,7 @@ Rules of this module:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from functools import partial
+from collections.abc import Collection, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -21,16 +20,13 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from revproxy.config import model
-from revproxy.config.endpoints import stream_endpoint
-from revproxy.config.upstreams import BackendTls
 from revproxy.keys import key_reader
-from revproxy.upstream.backend import DRAINED, DRAINING, GONE, SERVING, TRIAL, Backend, make_backend
+from revproxy.stream import DONE
+from revproxy.upstream.backend import DRAINED, DRAINING, GONE, SERVING, TRIAL, Backend
 from revproxy.upstream.balance import balancer
 from revproxy.upstream.budget import Budget
-from revproxy.upstream.check import Check
-from revproxy.upstream.credentials import Credentials
-from revproxy.upstream.discovery import Source, sources as find_sources
-from revproxy.upstream.health import Monitor
+from revproxy.upstream.discovery import Source
+from revproxy.upstream.members import Members
 from revproxy.upstream.retry import SAFE
 from revproxy.upstream.sticky import Stickiness
 from revproxy.upstream.waiting import WaitingRoom
@@ -42,9 +38,6 @@ if TYPE_CHECKING:
 
 _log = Logger()
 
-#: Seconds for which a backend that discovery lost is remembered, with all that is known of it.
-_REMEMBERED = 600.0
-
 
 class Upstream:
     """A group of backends that serve the same thing.
@@ -54,6 +47,7 @@ class Upstream:
         backend's own, anything else is fixed.
     :ivar ready: those that take turns now; the same object until something changes.
     :ivar single: the only backend, when there is but one: no balancer is asked.
+    :ivar chance: where what has to be spread gets its numbers.
     :ivar special: choosing one takes more than a pick: :meth:`choose` has to be asked.
     :ivar watching: all that comes back has to be told to :meth:`answered`, not only what is bad news (a status
         of 400 or more) or news of a suspect.
@@ -61,9 +55,9 @@ class Upstream:
     """
 
     __slots__ = (
-        "_agent", "_base", "_capped", "_chance", "_credentials", "_drains", "_found", "_gone", "_panics", "_rest",
-        "_sources", "_started", "_trials", "backends", "balancer", "budget", "host", "name", "pending", "reactor",
-        "ready", "room", "single", "special", "sticky", "timeouts", "watch", "watching", "written",
+        "_agent", "_panics", "_rest", "_trials", "backends", "balancer", "budget", "capped", "chance", "drains",
+        "host", "members", "name", "pending", "reactor", "ready", "room", "single", "special", "started",
+        "sticky", "timeouts", "watch", "watching", "written",
     )  # fmt: skip
 
     def __init__(
@@ -81,10 +75,9 @@ class Upstream:
         self.reactor = reactor
         self.host: bytes | None = {"preserve": None, "backend": b""}.get(written.host, written.host.encode("ascii"))
         self.timeouts = written.timeouts
-        self._base = base
-        self._chance = Random() if chance is None else chance
+        self.chance = Random() if chance is None else chance
         key = key_reader(written.hash.by, base) if written.balance == "hash" else None
-        self.balancer = balancer(written, key, self._chance)
+        self.balancer = balancer(written, key, self.chance)
         self.sticky = None if written.sticky is None else Stickiness(written.sticky, name)
         self.budget = Budget()
         self.room = WaitingRoom(reactor, written.queue, written.queue_time)
@@ -94,120 +87,15 @@ class Upstream:
         self.single: Backend | None = None
         self._rest: tuple[Backend, ...] = ()
         self._trials: tuple[Backend, ...] = ()
-        self._gone: dict[str, tuple[Backend, float]] = {}
-        self._drains: dict[Backend, tuple[Deferred[None], Any]] = {}
-        self._sources = [*find_sources(written, reactor, base), *sources]
-        self._started = False
+        self.drains: dict[Backend, tuple[Deferred[None], Any]] = {}
+        self.members = Members(self, base, sources)
+        self.started = False
         self._agent: UpstreamAgent | None = None
-        self.pending = bool(self._sources) and not written.backends
-        self._capped = written.max_requests is not None or written.max_connections is not None
-        self._credentials: Credentials | None = None
+        self.pending = self.members.has_sources and not written.backends
+        self.capped = written.max_requests is not None or written.max_connections is not None
         self._panics = False
-        self._found: dict[Source, tuple[Mapping[str, str], tuple[model.Backend, ...]]] = {}
         self.special = self.watching = True
-        self._join(first=True)
-
-    # -- which backends there are
-
-    def _join(self, first: bool = False) -> None:
-        """Bring the backends in line with what was written and what the sources found."""
-        wanted: dict[str, tuple[model.Backend, str | None]] = {}
-        for hosts, found in [({}, self.written.backends), *self._found.values()]:
-            for written in found:
-                wanted.setdefault(written.endpoint, (written, hosts.get(written.endpoint)))
-        now = self.reactor.seconds()
-        weights = False
-        current = {backend.name: backend for backend in self.backends}
-        backends = []
-        for name, (written, host) in wanted.items():
-            backend = current.pop(name, None)
-            if backend is None:
-                try:
-                    backend = self._enter(name, written, host, first)
-                except ValueError as e:
-                    if first:
-                        raise
-                    _log.error("upstream {name}: {backend} can't be used: {why}", name=self.name, backend=name, why=e)
-                    continue
-            weights |= self._adjust(backend, written)
-            backends.append(backend)
-        for backend in current.values():
-            self._leave(backend, now)
-        self.backends = tuple(backends)
-        for name, (_, since) in list(self._gone.items()):
-            if now - since > _REMEMBERED:
-                del self._gone[name]
-        if self.sticky is not None:
-            self.sticky.update(backends)
-        self.refresh(weights=weights)
-
-    def _enter(self, name: str, written: model.Backend, host: str | None, first: bool) -> Backend:
-        known = self._gone.pop(name, None)
-        if known is not None:
-            backend = known[0]
-            backend.duty = SERVING
-            backend.pool.closed = False
-        else:
-            credentials = self._credentials_for(name)
-            backend = make_backend(written, self.name, self.written, credentials, self.host, host, self.reactor)
-            self._watch_over(backend)
-        if not first:
-            self.watch.say(backend, "joins", "it was found")
-            self.watch.start_slowly(backend)
-        if self._started and backend.monitor is not None:
-            backend.monitor.start()
-        return backend
-
-    def _credentials_for(self, address: str) -> Credentials | None:
-        tls = self.written.tls
-        if tls is None and not stream_endpoint(address)[1]:
-            return None
-        if self._credentials is None:  # 15 ms and 0.8 MB with the system's authorities: once for all backends
-            self._credentials = Credentials.of(BackendTls() if tls is None else tls, self._base)
-        return self._credentials
-
-    def _watch_over(self, backend: Backend) -> None:
-        health = self.written.health
-        if health is None:
-            return
-        host = backend.names.host or backend.authority
-        endpoint: Any = backend.pool.for_nobody()
-        check = Check(health, endpoint, self.reactor, host)
-        changed = partial(self.watch.checked, backend)
-        backend.monitor = Monitor(check, health, self.reactor, self._chance, changed)
-        backend.checked = health.initial == "up"
-
-    def _adjust(self, backend: Backend, written: model.Backend) -> bool:
-        """Whether that changed a weight."""
-        before = backend.full_weight
-        if backend.written != written:
-            backend.written = written
-            backend.full_weight = written.weight
-            backend.weight = written.weight
-            backend.tier = written.backup
-        config = self.written
-        backend.most = config.max_requests if written.max_requests is None else written.max_requests
-        most = config.max_connections if written.max_connections is None else written.max_connections
-        backend.most_connections = backend.pool.most = most
-        if backend.most is not None or most is not None:
-            self._capped = True
-            backend.freed = backend.pool.freed = self._freed
-        return backend.full_weight != before
-
-    def _leave(self, backend: Backend, now: float) -> None:
-        backend.duty = GONE
-        self.watch.forget(backend)
-        self.watch.say(backend, "leaves", "it was not found any more")
-        if backend.monitor is not None:
-            backend.monitor.stop()
-        backend.pool.close()
-        self._gone[backend.name] = (backend, now)
-
-    def _discovered(self, source: Source, found: tuple[model.Backend, ...]) -> None:
-        self._found[source] = (getattr(source, "hosts", {}), found)
-        self.pending = False
-        self._join()
-        self.room.pump()
+        self.members.join(first=True)
 
     # -- which of them get requests
 
@@ -233,7 +121,8 @@ class Upstream:
                 elif written.panic:
                     panics = len(first) > 1 and len(ready) < len(first)
                     ready = first
-        if weights or tuple(ready) != self.ready:
+        changed = weights or tuple(ready) != self.ready
+        if changed:
             self.ready = tuple(ready)
         if panics != self._panics:
             self._panics = panics
@@ -252,32 +141,36 @@ class Upstream:
             self.timeouts.total is not None
             or watch.breaker is not None
             or self.sticky is not None
-            or self._capped
+            or self.capped
             or self._trials
             or self.pending
-            or (not self._started and (self._sources or written.health is not None))
+            or (not self.started and (self.members.has_sources or written.health is not None))
         )
+        if changed:
+            self.freed()
 
     def choose(self, exchange: Exchange, tried: Collection[Backend] = ()) -> Backend | None:
         """A backend for an exchange, none of ``tried``, with all that may have to be asked: cookies, trials, caps."""
-        if not self._started:
+        if not self.started and not self.watch.closed:
             self.start()
-        capped = self._capped
+        capped = self.capped
         if self.sticky is not None and not tried:
             kept = self.sticky.find(exchange)
             if kept is not None and (kept in self.ready or (kept.duty is DRAINING and kept.checked)):
                 return None if capped and kept.full else kept
         if self._trials and exchange.request.method in SAFE:
             for backend in self._trials:
-                if not backend.trying and backend not in tried and not (capped and backend.full):
-                    backend.trying = True
+                trying = backend.trying
+                if (trying is None or trying.state == DONE) and backend not in tried and not (capped and backend.full):
+                    backend.trying = exchange
                     return backend
         excluded = tried
-        if capped:
-            full = [backend for backend in self.ready if backend.full]
-            if full:
-                excluded = [*tried, *full]
-        found: Backend | None = self.balancer.pick(self.ready, exchange, excluded)
+        full = [backend for backend in self.ready if backend.full] if capped else ()
+        if full:
+            excluded = {*tried, *full}
+        found: Backend | None = None
+        if len(full) < len(self.ready):
+            found = self.balancer.pick(self.ready, exchange, excluded)
         if found is None and tried and all(backend in tried for backend in self.ready):
             return next((b for b in self._rest if b not in tried and not (capped and b.full)), None)
         return found
@@ -288,9 +181,11 @@ class Upstream:
 
     def has_room_later(self, tried: Collection[Backend]) -> bool:
         """Whether waiting may give a backend where :meth:`choose` gave none."""
-        return self.pending or (self._capped and any(backend not in tried for backend in self.ready))
+        if self.pending or not self.capped:
+            return self.pending
+        return any(backend not in tried for backend in (self._rest if tried else self.ready))
 
-    def _freed(self, *ended: Any) -> None:
+    def freed(self, *ended: Any) -> None:
         if len(self.room):
             self.room.pump()
 
@@ -305,8 +200,8 @@ class Upstream:
 
     @property
     def requests(self) -> int:
-        """Requests that the backends were sent, retries included."""
-        return sum(backend.requests for backend in self.backends)
+        """Requests that the backends were sent, those that left and retries included."""
+        return self.members.past + sum(backend.requests for backend in self.backends)
 
     @property
     def live(self) -> int:
@@ -339,27 +234,33 @@ class Upstream:
             or when it is resumed.
         """
         backend = self.backend(name)
-        self.resume(name)
         done: Deferred[None] = Deferred()
+        before, timer = self.drains.pop(backend, (None, None))
+        if timer is not None and timer.active():
+            timer.cancel()
+        if before is not None:
+            done.addCallback(before.callback)
+        if backend.duty is SERVING:
+            self.watch.say(backend, "is drained", "it was asked for")
         backend.duty = DRAINING if self.sticky is not None and seconds else DRAINED
+        backend.pool.closed = False
         timer = None
         if backend.duty is DRAINING:
             timer = self.reactor.callLater(seconds, self._drain_ends, backend)
-        self._drains[backend] = (done, timer)
-        backend.freed = self._drained
-        self.watch.say(backend, "is drained", "it was asked for")
+        self.drains[backend] = (done, timer)
+        backend.freed = self.drained
         self.refresh()
-        self._drained(backend)
+        self.drained(backend)
         return done
 
     def _drain_ends(self, backend: Backend) -> None:
         backend.duty = DRAINED
-        self._drained(backend)
+        self.drained(backend)
 
-    def _drained(self, backend: Backend) -> None:
-        self._freed()
-        if backend.duty is DRAINED and not backend.active and backend in self._drains:
-            done, _ = self._drains.pop(backend)
+    def drained(self, backend: Backend) -> None:
+        self.freed()
+        if backend.duty in (DRAINED, GONE) and not backend.active and backend in self.drains:
+            done, _ = self.drains.pop(backend)
             backend.pool.close()
             self.watch.say(backend, "is empty", "it was drained")
             done.callback(None)
@@ -369,46 +270,43 @@ class Upstream:
         backend = self.backend(name)
         if backend.duty is SERVING:
             return
-        done, timer = self._drains.pop(backend, (None, None))
-        if timer is not None and timer.active():
-            timer.cancel()
         backend.duty = SERVING
         backend.pool.closed = False
-        backend.freed = self._freed if self._capped else None
+        done = self._end_drain(backend)
         self.watch.say(backend, "serves again", "it was asked for")
         self.watch.start_slowly(backend)
         self.refresh()
-        self.room.pump()
         if done is not None:
             done.callback(None)
+
+    def _end_drain(self, backend: Backend) -> Deferred[None] | None:
+        """Whoever waits for the end of a drain that is no more."""
+        done, timer = self.drains.pop(backend, (None, None))
+        if timer is not None and timer.active():
+            timer.cancel()
+        backend.freed = self.freed if self.capped else None
+        return done
 
     # -- life
 
     def start(self) -> None:
         """Begin to look for backends and to check them; the first request does so where nobody else did."""
-        if self._started:
+        if self.started:
             return
-        self._started = True
-        for backend in self.backends:
-            if backend.monitor is not None:
-                backend.monitor.start()
-        for source in self._sources:
-            source.start(partial(self._discovered, source))
+        self.started = True
+        self.watch.open()
+        self.members.start()
         self.refresh()
 
     def close(self) -> None:
         """Stop all that goes on by itself and close idle connections; busy ones end with their exchange."""
-        self._started = False
-        for source in self._sources:
-            source.stop()
-        for backend in self.backends:
-            if backend.monitor is not None:
-                backend.monitor.stop()
-            backend.pool.close()
+        self.started = False
+        self.members.stop()
         self.watch.close()
-        for _, timer in self._drains.values():
+        for backend, (_, timer) in list(self.drains.items()):
             if timer is not None and timer.active():
                 timer.cancel()
+                self._drain_ends(backend)
 
     @property
     def agent(self) -> UpstreamAgent:

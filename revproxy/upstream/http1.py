@@ -87,8 +87,7 @@ class BackendConnection(PooledWire):
         chunked = self._chunked_request = request.length is None
         if ended:
             timeout = forward.first_byte if forward.per_try is None else forward.patience(request.method)
-            now = exchange.started if exchange.tries == 1 and exchange.connect_time is None else self.clock.seconds()
-            self._asked = now
+            now = self._asked = self.clock.seconds()
             self.deadline = now + timeout
             if self.deadline < self._due:
                 self.set_deadline(timeout)
@@ -99,7 +98,7 @@ class BackendConnection(PooledWire):
                 self.set_deadline(forward.first_byte)
             else:
                 self.deadline = NEVER
-            if forward.may_repeat(request.method, self.used > 1):
+            if forward.may_repeat(request.method, self.used > 1, len(first)):
                 exchange.replay = [first]
         if chunked:
             if first:
@@ -113,7 +112,7 @@ class BackendConnection(PooledWire):
                 exchange.held = [first]
                 exchange.held_size = len(first)
             self._failed(BACKEND_UNSENT, "it had closed the connection")
-        elif ended and first and forward.may_repeat(request.method, self.used > 1):
+        elif ended and first and forward.may_repeat(request.method, self.used > 1, len(first)):
             exchange.replay = [first]
 
     def write_body(self, data: bytes) -> None:

@@ -67,6 +67,10 @@ class Outlier:
         self._began = float("-inf")
         return seconds
 
+    def left(self, now: float) -> float:
+        """Seconds of its ejection that are left."""
+        return max(0.0, self._until - now)
+
     def returned(self, now: float) -> None:
         """It serves again, from ``now`` on."""
         self._until = now

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterable
+from hashlib import blake2b
 from secrets import token_bytes
 from typing import TYPE_CHECKING
 
@@ -30,12 +31,15 @@ class Stickiness:
 
     def __init__(self, written: Sticky, name: str) -> None:
         self._name = name
-        self._cookie = written.cookie.encode("ascii")
+        # one of its own for each upstream: those of one site would undo each other
+        made = f"revproxy_{blake2b(name.encode(), digest_size=4).hexdigest()}"
+        cookie = made if written.cookie is None else written.cookie
+        self._cookie = cookie.encode("ascii")
         self._secret = token_bytes(32) if written.secret is None else written.secret.encode("utf-8")
         age = b"" if written.max_age is None else b"; Max-Age=%d" % written.max_age
         self._attributes = b"; Path=/" + age + b"; HttpOnly"
         self._same_site = written.same_site
-        self._read: Callable[[Exchange], bytes | None] = key_reader(f"cookie:{written.cookie}", ".")
+        self._read: Callable[[Exchange], bytes | None] = key_reader(f"cookie:{cookie}", ".")
         self._backends: dict[bytes, Backend] = {}
         self._tokens: dict[Backend, bytes] = {}
 

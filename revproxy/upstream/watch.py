@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 
-from revproxy.upstream.backend import EJECTED, SERVING, TRIAL, WELL, Backend
+from revproxy.stream import DONE
+from revproxy.upstream.backend import EJECTED, GONE, SERVING, TRIAL, WELL, Backend
 from revproxy.upstream.breaker import CircuitBreaker
 from revproxy.upstream.passive import Outlier
 
@@ -36,9 +37,10 @@ class Watch:
 
     :ivar passive: the rules of ejection, ``None`` where nothing is ejected.
     :ivar breaker: the circuit breaker, or ``None``.
+    :ivar closed: nothing is planned any more; what is in flight ends without a consequence.
     """
 
-    __slots__ = ("_group", "_statuses", "_timers", "breaker", "passive")
+    __slots__ = ("_group", "_statuses", "_timers", "breaker", "closed", "passive")
 
     def __init__(self, group: Upstream) -> None:
         written = group.written
@@ -49,6 +51,7 @@ class Watch:
         if written.passive is None and written.breaker is not None:
             self._statuses = frozenset((500, 502, 503, 504))
         self._timers: dict[Backend, Any] = {}
+        self.closed = False
 
     # -- what the traffic says
 
@@ -74,10 +77,10 @@ class Watch:
         breaker = self.breaker
         if breaker is not None and breaker.failed(now, group.requests):
             self._say_breaker("open")
-        if self.passive is None or len(group.backends) < 2:
+        if self.passive is None or len(group.backends) < 2 or self.closed or backend.duty is GONE:
             return
         if backend.health is TRIAL:
-            if backend.trying:
+            if backend.trying is not None:
                 self._eject(backend, f"it was tried again: {why}", answered)
             return
         if backend.health is EJECTED:
@@ -92,9 +95,14 @@ class Watch:
 
     def _may_eject(self, backend: Backend) -> bool:
         assert self.passive is not None
-        peers = [other for other in self._group.backends if other.duty is SERVING and other.tier == backend.tier]
+        serving = [other for other in self._group.backends if other.duty is SERVING]
+        peers = [other for other in serving if other.tier == backend.tier]
         out = sum(other.health is not WELL for other in peers)
         most = max(1, int(self.passive.share * len(peers)))
+        if not any(other.usable for other in serving if other is not backend):
+            return False  # it is the last one
+        if any(other.usable for other in serving if other.tier != backend.tier):
+            return True  # others take over
         return out < min(most, len(peers) - 1)
 
     def _eject(self, backend: Backend, why: str, answered: bool) -> None:
@@ -102,7 +110,7 @@ class Watch:
         assert backend.outlier is not None
         seconds = backend.outlier.eject(group.reactor.seconds())
         backend.health = EJECTED
-        backend.trying = False
+        backend.trying = None
         backend.answered = answered
         self._later(backend, seconds, self._on_trial)
         self.say(backend, f"is ejected for {seconds:g} s", why, bad=True)
@@ -111,18 +119,43 @@ class Watch:
         group.refresh()
 
     def _on_trial(self, backend: Backend) -> None:
-        assert self.passive is not None
         backend.health = TRIAL
-        backend.trying = False
         backend.suspect = True
-        self._later(backend, self.passive.eject, lambda backend: self._returned(backend, "nobody could try it"))
+        self._wait_for_trial(backend)
         self.say(backend, "is on trial", "its ejection is over")
         self._group.refresh()
+
+    def _wait_for_trial(self, backend: Backend) -> None:
+        assert self.passive is not None
+        backend.trying = None
+        self._later(backend, self.passive.eject, self._untold)
+
+    def _untold(self, backend: Backend) -> None:
+        """It was not tried, or nothing came of that."""
+        assert self.passive is not None
+        trial = backend.trying
+        if trial is None:
+            self._returned(backend, "nobody could try it")
+            return
+        # it hangs, or its client had enough of waiting: no signs of health
+        if trial.backend is not backend or trial.state == DONE:
+            backend.trying = None
+        self._later(backend, self.passive.eject, self._untold)
+
+    def carry_on(self, backend: Backend) -> None:
+        """A backend is watched again: what is left of its ejection goes on."""
+        if backend in self._timers:
+            return
+        if backend.health is EJECTED:
+            assert backend.outlier is not None
+            self._later(backend, backend.outlier.left(self._group.reactor.seconds()), self._on_trial)
+        elif backend.health is TRIAL:
+            self._wait_for_trial(backend)
 
     def _returned(self, backend: Backend, why: str) -> None:
         self.forget(backend)
         backend.health = WELL
-        backend.trying = False
+        backend.trying = None
         if backend.outlier is not None:
             backend.outlier.returned(self._group.reactor.seconds())
         self.say(backend, "serves again", why)
@@ -170,8 +203,13 @@ class Watch:
 
     def start_slowly(self, backend: Backend) -> None:
         """Give a backend its weight in steps, where the operator asked for that."""
-        if self._group.written.slow_start is not None and len(self._group.backends) > 1:
+        group = self._group
+        if backend.health is not WELL:
+            return  # it will, when it returns
+        if group.written.slow_start is not None and len(group.backends) > 1 and not self.closed:
             self._ramp(backend, 1)
+        else:
+            backend.weight = backend.full_weight
 
     def _ramp(self, backend: Backend, step: int) -> None:
         seconds = self._group.written.slow_start
@@ -201,8 +239,16 @@ class Watch:
 
     def close(self) -> None:
         """Cancel everything."""
+        self.closed = True
         for backend in list(self._timers):
             self.forget(backend)
+            backend.weight = backend.full_weight
+
+    def open(self) -> None:
+        """Go on after :meth:`close`."""
+        self.closed = False
+        for backend in self._group.backends:
+            self.carry_on(backend)
 
     def say(self, backend: Backend, what: str, why: str, *, bad: bool = False) -> None:
         """The line of a change of state."""

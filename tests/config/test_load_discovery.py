@@ -98,3 +98,13 @@ def test_mistakes_in_members_are_said_all_at_once(tmp_path: Path) -> None:
         'did you mean "tcp"?',
         ":6: balance: unknown key",
     ]
+
+
+def test_a_pipe_is_no_file_of_members(tmp_path):
+    import os
+
+    from revproxy.config.load import load_members
+
+    os.mkfifo(tmp_path / "members.toml")
+    with pytest.raises(ConfigError, match="no regular file"):
+        load_members(tmp_path / "members.toml")

@@ -41,7 +41,8 @@ ROUTE = {
     "compress.gzip = 12": "F:7: routes[0].compress.gzip: 12 is out of range; write a whole number from 1 to 9",
     "cache.sise = 1": 'F:7: routes[0].cache.sise: unknown key; did you mean "size"?',
     "cache = { ttl = { 6xx = '1s' } }": (
-        'F:7: routes[0].cache.ttl.6xx: "6xx" is not a status; write a status such as 200, a class such as "4xx", or "any"'
+        'F:7: routes[0].cache.ttl.6xx: "6xx" is not a status; '
+        'write a status such as 200, a class such as "4xx", or "any"'
     ),
     "match.pth = 1": 'F:7: routes[0].match.pth: unknown key; did you mean "path"?',
     "match.hosts = 'a.b'": 'F:7: routes[0].match.hosts: unknown key; did you mean "host"?',
@@ -374,3 +375,14 @@ class TestFile:
         path.write_text(GOOD.replace('upstream = "api"', 'files = "site"'))
         config = load_file(path)
         assert (config.base, config.routes[0].files) == (str(tmp_path), "site")
+
+
+def test_checks_of_tls_want_backends_with_tls() -> None:
+    text = GOOD.replace("[upstreams.api]", "[upstreams.api]\nhealth = { type = 'tls' }")
+    with pytest.raises(ConfigError) as caught:
+        load_text(text, source="F")
+    assert [str(each) for each in caught.value.errors] == [
+        'F:5: upstreams.api.backends[0]: "tcp:127.0.0.1:9000" is without TLS, '
+        "and its health check wants a TLS handshake"
+    ]
+    load_text(text.replace("tcp:127.0.0.1:9000", "https://127.0.0.1:9000"))

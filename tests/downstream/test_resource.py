@@ -12,6 +12,7 @@ from twisted.web.server import Site
 
 from revproxy.config import model
 from revproxy.downstream.resource import ReverseProxyResource
+from revproxy.upstream.sticky import Stickiness
 from tests.memory import Client, FakeBackend, make_upstream
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
@@ -313,3 +314,17 @@ def test_a_live_upstream_is_left_to_its_owner() -> None:
     stock = Stock()
     stock.resource.close()
     assert not stock.upstream.backends[0].pool.closed
+
+
+def test_a_sticky_upstream_sets_its_cookie() -> None:
+    clock = Clock()
+    backends = [FakeBackend(), FakeBackend()]
+    upstream = make_upstream(clock, *backends)
+    upstream.sticky = Stickiness(model.Sticky(cookie="at"), "fake")
+    upstream.sticky.update(upstream.backends)
+    upstream.refresh()
+    client = Client(Site(ReverseProxyResource(upstream, reactor=clock)), clock)
+    client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    answering = next(backend for backend in backends if backend.connections)
+    answering.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    assert b"Set-Cookie: at=" in client.received()

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from twisted.internet.defer import Deferred
 
-from tests.kit import ADDRESS, OK, get, ok, post, toml
+from revproxy.config.model import Middleware
+from revproxy.http.message import Answer, Headers
+from tests.kit import ADDRESS, OK, SECOND, get, hooked, ok, post, toml
 
 
 def exchange(play, sent, answer=OK, *, server="", upstream="", route='upstream = "app"', peer="203.0.113.7"):
@@ -248,3 +251,168 @@ def test_errors_of_the_backend_pass_as_they_are(play):
     _, response = exchange(play, get(), ok(b"my own page", status=b"500 Internal Server Error"))
     assert response.body == b"my own page"
     assert response.status == 500
+
+
+# -- another try
+
+THREE = [ADDRESS, SECOND, "tcp:127.0.0.1:9002"]
+
+
+def several(play, upstream="", rules=None, addresses=THREE):
+    """A scenario of several backends, and these."""
+    route = 'upstream = "app"' + ("" if rules is None else f"\nretry = {rules}")
+    written = ", ".join(f'"{address}"' for address in addresses)
+    scenario = play(toml("", f"backends = [{written}]\n{upstream}", route))
+    return scenario, [scenario.backend(address) for address in addresses]
+
+
+def counts(scenario):
+    return [backend.active for backend in scenario.engine.table.upstreams["app"].backends]
+
+
+def test_each_try_goes_to_another_backend(play):
+    scenario, backends = several(play)
+    for backend in backends:
+        backend.refuse()
+    client = scenario.client()
+    client.send(get())
+    client.expect_response(502)
+    assert [len(backend.attempts) for backend in backends] == [1, 1, 1]
+    assert scenario.log[0].retries == 2
+
+
+@pytest.mark.parametrize(("rules", "tries"), [("{ tries = 2 }", 2), ("{ tries = 1 }", 1), ('"off"', 1)])
+def test_so_many_tries(play, rules, tries):
+    scenario, backends = several(play, rules=rules)
+    for backend in backends:
+        backend.refuse()
+    client = scenario.client()
+    client.send(get())
+    client.expect_response(502)
+    assert sum(len(backend.attempts) for backend in backends) == tries
+
+
+@pytest.mark.parametrize(("rules", "again"), [(None, True), ('{ tries = 1, budget = "0%" }', True), ('"off"', False)])
+def test_a_connection_that_was_closed_at_rest_is_nobodys_fault_and_costs_no_try(play, rules, again):
+    addresses = THREE[:1]
+    scenario, (backend,) = several(play, "breaker = { minimum = 1 }", rules, addresses)
+    client = scenario.client()
+    client.send(get())
+    backend.expect_request(b"GET", b"/")
+    backend.send(OK)
+    client.expect_response(200, b"ok")
+    backend.connection.close_unseen()
+    client.send(get(b"/x"))
+    if again:
+        backend.expect_request(b"GET", b"/x")
+        backend.send(OK)
+    client.expect_response(200 if again else 502)
+    assert scenario.engine.table.upstreams["app"].watch.breaker_state == "closed"
+    assert counts(scenario) == [0]
+
+
+def test_routes_have_rules_of_their_own_at_one_upstream(play):
+    first = 'match = { path = "/once" }\nupstream = "app"\nretry = "off"'
+    more = '[[routes]]\nupstream = "app"'
+    scenario = play(toml("", f'backends = ["{ADDRESS}", "{SECOND}"]\nbalance = "round-robin"', first, more))
+    scenario.backend(ADDRESS).refuse()
+    client, second = scenario.client(), scenario.backend(SECOND)
+    client.send(get(b"/once"))
+    client.expect_response(502)
+    for path in (b"/once", b"/"):
+        client.send(get(path))
+        second.expect_request(b"GET", path)
+        second.send(OK)
+        client.expect_response(200, b"ok")
+    assert [record.retries for record in scenario.log] == [0, 0, 1]
+
+
+def test_a_spent_budget_is_said_in_the_log(play_once):
+    scenario, backends = several(play_once, 'passive = "off"', '{ budget = "0%" }')
+    for backend in backends:
+        backend.refuse()
+    client = scenario.client()
+    for _ in range(60):
+        client.send(get())
+        client.expect_response(502)
+    assert sum(record.retries for record in scenario.log) == 100
+    assert scenario.log[0].retries == 2
+    assert scenario.log[-1].retries == 0
+    assert "the budget of retries is spent" in scenario.log[-1].detail
+    assert scenario.log[-1].fault == "backend-connect"
+
+
+def test_a_client_that_waits_for_100_sends_its_body_to_the_one_that_wants_it(play):
+    scenario, (first, second) = several(play, rules='{ on = [503], methods = ["PUT"] }', addresses=THREE[:2])
+    client = scenario.client()
+    client.send(get(b"/", b"Content-Length: 4", b"Expect: 100-continue", method=b"PUT"))
+    first.expect_head(b"PUT", b"/", {b"Expect": b"100-continue"})
+    first.send(ok(b"", status=b"503 No"))
+    second.expect_head(b"PUT", b"/", {b"Expect": b"100-continue"})
+    second.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+    client.expect_response(100)
+    client.send(b"body")
+    second.connection.expect_body(b"body")
+    second.send(OK)
+    client.expect_response(200, b"ok")
+    assert counts(scenario) == [0, 0]
+
+
+def test_interim_responses_pass_before_a_status_that_is_a_failed_try(play):
+    scenario, (first, second) = several(play, rules="{ on = [503] }", addresses=THREE[:2])
+    client = scenario.client()
+    client.send(get())
+    first.send(b"HTTP/1.1 103 Early Hints\r\n\r\n" + ok(b"", status=b"503 No"))
+    second.expect_request(b"GET", b"/")
+    second.send(OK)
+    client.expect_response(103)
+    client.expect_response(200, b"ok")
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart"])
+def test_the_whole_time_is_the_backends_fault_as_long_as_it_owes_a_head(play, answer, lines):
+    scenario, (first, _) = several(play, 'passive = { failures = 1 }\ntimeouts = { total = "2s" }', addresses=THREE[:2])
+    client = scenario.client()
+    client.send(get())
+    first.expect_request(b"GET", b"/")
+    if answer:
+        first.send(answer)
+        client.expect_head(200)
+        scenario.advance(2.1)
+        client.expect_body(b"part")
+        client.expect_reset()
+        assert lines == []
+    else:
+        scenario.advance(2.1)
+        client.expect_response(504)
+        assert len(lines) == 1
+        assert "the last: backend-total-timeout" in lines[0]
+    assert counts(scenario) == [0, 0]
+
+
+def test_a_hook_before_the_backend_counts_as_a_request_there_until_it_ends(play_once):
+    waits = []
+
+    def hook(exchange):
+        if exchange.request.path == b"/answer":
+            return Answer(403, Headers(), b"no")
+        waits.append(Deferred())
+        return waits[-1]
+
+    scenario = play_once(hooked(toml(), Middleware(call=hook, at="backend-request", timeout=None)))
+    client, backend = scenario.client(), scenario.backend(ADDRESS)
+    client.send(get(b"/answer"))
+    client.expect_response(403, b"no")
+    assert counts(scenario) == [0]
+    client.send(get(b"/wait"))
+    assert counts(scenario) == [1]
+    client.reset()
+    assert counts(scenario) == [0]
+    other = scenario.client()
+    other.send(get(b"/wait"))
+    waits[-1].callback(None)
+    scenario.advance(0)
+    backend.expect_request(b"GET", b"/wait")
+    backend.send(OK)
+    other.expect_response(200, b"ok")
+    assert counts(scenario) == [0]

@@ -8,7 +8,6 @@ Rules of this module:
 from __future__ import annotations
 
 import os
-import random
 import signal
 import socket
 import sys
@@ -17,6 +16,7 @@ import time
 from tests.integration import backend_process
 from tests.integration.backend_process import CONNECTED, LISTENS, Entry, read_ledger
 from tests.integration.harness import PATIENCE, Running, Stage
+from tests.integration.ports import free_port
 
 _NOT_TRAFFIC = (LISTENS, CONNECTED)
 
@@ -29,7 +29,7 @@ class Origin:
 
     def __init__(self, stage: Stage, name: str) -> None:
         self.name = name
-        self.port = steady_port()
+        self.port = free_port()
         self.path = stage.folder / f"{name}.ledger"
         self._stage, self._lives, self._stopped = stage, 0, False
         self.running: Running | None = None
@@ -103,17 +103,3 @@ class Origin:
         """End it, even when it is stopped."""
         if self.running is not None and self.running.process.poll() is None:
             self.dies()
-
-
-def steady_port() -> int:
-    """Return a port that stays ours while nobody listens: none that the system gives to outgoing connections."""
-    chance = random.Random()
-    while True:
-        port = chance.randrange(20_000, 32_000)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port

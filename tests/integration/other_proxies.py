@@ -7,13 +7,7 @@ import socket
 from collections.abc import Callable, Sequence
 
 from tests.integration.harness import Stage, until
-
-
-def free_port() -> int:
-    """Return a port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.integration.ports import free_port
 
 
 def listens(port: int) -> bool:

@@ -14,7 +14,8 @@ import pytest
 from revproxy.http.proxyline import proxy_header
 from tests.certificates import Certified, authority
 from tests.integration.harness import Client, Stage, until
-from tests.integration.test_peers import free_port, listens
+from tests.integration.other_proxies import listens
+from tests.integration.ports import free_port
 
 Find = Callable[[str], str]
 SAYS = "$ssl_protocol|$ssl_session_reused|$ssl_server_name|$ssl_client_verify|$proxy_protocol_addr|$proxy_protocol_port"

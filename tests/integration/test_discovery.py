@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.integration.harness import Running, Stage, until
+from tests.integration.ports import free_port
 
 #: Watches what the configuration on its command line names, and prints each list.
 WATCHER = """
@@ -36,6 +37,7 @@ def stop():
         source.stop()
     print("left", reactor.getDelayedCalls(), reactor.removeAll(), flush=True)
 reactor.addSystemEventTrigger("before", "shutdown", stop)
+reactor.callWhenRunning(print, "runs", flush=True)
 reactor.run()
 """
 CONFIG = """
@@ -54,9 +56,7 @@ class NameServer:
     def __init__(self, stage: Stage, command: str) -> None:
         self._stage, self._command = stage, command
         self._hosts = stage.folder / "hosts"
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self._running: Running | None = None
         self._starts = 0
 
@@ -125,6 +125,7 @@ def lists(watcher: Running) -> list[list[str]]:
 
 def ends(watcher: Running) -> None:
     """Stop it; nothing may be left in its reactor."""
+    watcher.says("runs")  # before, a signal would just kill it
     watcher.signal(15)
     watcher.ends()
     watcher.says(r"left \[\] \[\]")

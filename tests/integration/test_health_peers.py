@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.integration.harness import Backend, Running, Stage, answers, until
-from tests.integration.test_peers import free_port, listens
+from tests.integration.other_proxies import listens
+from tests.integration.ports import free_port
 
 Find = Callable[[str], str]
 COMMAND = [sys.executable, "-m", "tests.integration.health_checks"]

@@ -14,7 +14,8 @@ import pytest
 
 from revproxy.demo.websocket import BINARY, CLOSE, TEXT, accept_key, frame
 from tests.integration.harness import Backend, Client, Proxy, Stage, answers, exchange, requests_on, until
-from tests.integration.other_proxies import free_port, listens
+from tests.integration.other_proxies import listens
+from tests.integration.ports import free_port
 
 Find = Callable[[str], str]
 TEXT_FILE = b"".join(b"line %d of a text that compresses well\n" % n for n in range(20_000))

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.integration.harness import RUN, Backend, Client, Proxy, Stage, answers, requests_on, twistd, until
+from tests.integration.ports import free_port
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -197,9 +198,7 @@ def test_usr1_reopens_the_access_log(stage: Stage, way: str) -> None:
 
 def _with_logfile(stage: Stage, port: int, command: list[str]) -> Proxy:
     """twistd logs to a file: the port has to be known beforehand."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        chosen = probe.getsockname()[1]
+    chosen = free_port()
     (stage.folder / "revproxy.toml").write_text(
         f'[access_log]\npath = "access.log"\n[[listen]]\nendpoint = "tcp:{chosen}:interface=127.0.0.1"\n'
         f'[upstreams.b]\nbackends = ["tcp:127.0.0.1:{port}"]\n[[routes]]\nupstream = "b"\n'

@@ -101,6 +101,17 @@ def test_a_connection_that_is_left_is_found():
     backend.connection.expect_head(b"GET", b"/")
 
 
+def test_a_request_that_is_still_counted_is_found():
+    scenario = Scenario(toml())
+    client, backend = scenario.client(), scenario.backend(ADDRESS)
+    client.send(get())
+    backend.send(OK)
+    client.expect_response(200)
+    scenario.engine.table.upstreams["app"].backend(ADDRESS).active = 1
+    with pytest.raises(Unexpected, match="1 requests are counted that are over"):
+        scenario.finish()
+
+
 def test_a_timer_that_is_left_is_found():
     scenario = Scenario(toml())
     scenario.reactor.callLater(5, int)

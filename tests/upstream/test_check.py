@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from OpenSSL import SSL
 from service_identity import VerificationError
@@ -568,3 +570,21 @@ def test_http_over_tls_tells_what_was_missing():
         trial.clock.advance(2)
         assert trial.verdict == verdict
         trial.finish()
+
+
+def test_a_pattern_that_takes_long_is_given_up():
+    import time
+
+    from revproxy.upstream.check import _is_in
+
+    began = time.perf_counter()
+    assert not _is_in(re.compile(rb"ready: .*; db: .*; x: .*up"), b"ready: ; db: ; x: " * 3600)
+    assert time.perf_counter() - began < 1  # 20 ms and a piece, where the whole would take minutes
+
+
+def test_what_is_looked_for_may_stand_on_the_border_of_two_pieces():
+    from revproxy.upstream.check import _is_in
+
+    for at in (0, 500, 1020, 1024, 60_000):
+        assert _is_in(re.compile(rb"ready{3}"), b"x" * at + b"readyyy" + b"x" * 3000)
+        assert not _is_in(re.compile(rb"^ready"), b"\n" + b"x" + b"ready" * 3)

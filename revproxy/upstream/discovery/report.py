@@ -12,7 +12,7 @@ Rules of this module:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
 from attrs import frozen
@@ -34,16 +34,21 @@ class NoAnswer(Exception):
     """There is no usable answer; the text says why, in a few words for the log."""
 
 
+_NO_HOSTS: Mapping[str, str] = {}
+
+
 @frozen
 class Answer:
     """What a question gave.
 
     :param backends: all that there are; of more than :data:`MOST`, the first ones are used.
     :param lasts: seconds for which the answer may be used.
+    :param hosts: who is at an address, by endpoint string; the source shows the same as its ``hosts``.
     """
 
     backends: tuple[Backend, ...]
     lasts: float
+    hosts: Mapping[str, str] = _NO_HOSTS
 
 
 class Report:
@@ -60,12 +65,12 @@ class Report:
         self.name = name
         self.backends: tuple[Backend, ...] = ()
         self._changed = changed
-        self._told: frozenset[Backend] | None = None
+        self._told: frozenset[tuple[Backend, str | None]] | None = None
         self._failing = False
         self._cut = False
 
-    def found(self, backends: Iterable[Backend]) -> None:
-        """This is the whole list now."""
+    def found(self, backends: Iterable[Backend], hosts: Mapping[str, str] = _NO_HOSTS) -> None:
+        """This is the whole list now, and the names under which its addresses were found."""
         if self._failing:
             self._failing = False
             _log.info("{name} answers again", name=self.name)
@@ -74,7 +79,7 @@ class Report:
             _log.warn("{name}: {n} backends; the first {most} are used", name=self.name, n=len(listed), most=MOST)
         self._cut = len(listed) > MOST
         listed = listed[:MOST]
-        same = frozenset(listed)
+        same = frozenset((backend, hosts.get(backend.endpoint)) for backend in listed)
         if same == self._told:
             return
         self._told = same
@@ -152,7 +157,7 @@ class Asking:
             return
         self._failures = 0
         self._again(min(max(answer.lasts, self._at_least), self._at_most))
-        report.found(answer.backends)
+        report.found(answer.backends, answer.hosts)
 
     def _failed(self, failure: Failure, report: Report) -> None:
         if report is not self._report:

@@ -79,7 +79,7 @@ class SrvSource(Asking):
             raise NoAnswer(why or "no addresses")
         self._known = known
         found_backends, self.hosts = members(records, known)
-        return Answer(found_backends, lasts)
+        return Answer(found_backends, lasts, self.hosts)
 
     async def _addresses(self, targets: Sequence[str]) -> list[Found | NoAnswer]:
         results: list[Found | NoAnswer] = []
