@@ -626,3 +626,25 @@ def test_a_head_that_repeats_and_a_hook_that_changes_its_status(play):
             backend.send(b" " * number)
         message = client.expect_response(status, None, {**GZIPPED, b"Date": b"now"})
         assert Decoder()(message.body) == body + b" " * number
+
+
+def test_a_cache_has_one_variant_for_each_coding_and_not_for_each_list_of_them(play_once: Any) -> None:
+    scenario = play_once(toml("", route="upstream = \"app\"\ncache = true\ncompress = { gzip = 1, br = 4 }"))
+    client, backend = scenario.client(), scenario.backend(ADDRESS)
+    client.send(get(b"/", b"Accept-Encoding: gzip, deflate"))
+    backend.expect_request(b"GET", b"/", headers={b"Accept-Encoding": b"gzip"})
+    body = b"a body that is long enough " * 100
+    backend.send(
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nCache-Control: max-age=60\r\nContent-Length: %d\r\n\r\n%b"
+        % (len(body), body)
+    )
+    assert client.expect_response(200, None, {b"Content-Encoding": b"gzip", b"Vary": b"Accept-Encoding"})
+    for accepted in (b"gzip", b"deflate, gzip;q=0.5", b"x-gzip"):  # hits, one variant for all
+        client.send(get(b"/", b"Accept-Encoding: " + accepted))
+        answer = client.expect_response(200, None, {b"Content-Encoding": b"gzip"})
+        assert zlib.decompress(answer.body, 31) == body
+    client.send(get(b"/", b"Accept-Encoding: br, gzip"))
+    backend.expect_request(b"GET", b"/", headers={b"Accept-Encoding": b"br"})
+    backend.send(ok(b"not stored"))
+    client.expect_response(200, b"not stored")
+    assert len(backend.connections) == 1
