@@ -168,6 +168,10 @@ class Scenario:
         wrong = list(self.errors)
         if self.engine.connections:
             wrong.append(f"{len(self.engine.connections)} client connections are left")
+        for peer in self._backends.values():  # one that reads no more would hold up the close of what is idle
+            for connection in peer.connections:
+                if not connection.closed and not connection.gone:
+                    connection.resume_reading()
         for name, upstream in self.engine.table.upstreams.items():
             for backend in upstream.backends:
                 pool = backend.pool

@@ -152,3 +152,14 @@ def test_a_transport_pauses_its_producer_and_resumes_it(scenario):
     client.resume_reading()
     client.expect_response(200, b"x" * 500_000)
     assert backend.connection.is_read
+
+
+def test_a_backend_that_reads_no_more_is_no_timer_that_is_left(play_once):
+    scenario = play_once(toml())
+    client, backend = scenario.client(), scenario.backend(ADDRESS)
+    client.send(post(b"", b"Expect: 100-continue").replace(b"Content-Length: 0", b"Content-Length: 5"))
+    backend.connection.stop_reading()
+    client.send(b"hello")
+    backend.connection.send(OK)
+    client.expect_response(200, b"ok")
+    scenario.finish()
