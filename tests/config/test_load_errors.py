@@ -37,7 +37,8 @@ ROUTE = {
     "zebra = 1": "F:7: routes[0].zebra: unknown key",
     "cache.sise = 1": 'F:7: routes[0].cache.sise: unknown key; did you mean "size"?',
     "cache = { ttl = { 6xx = '1s' } }": (
-        'F:7: routes[0].cache.ttl.6xx: "6xx" is not a status; write a status such as 200, a class such as "4xx", or "any"'
+        'F:7: routes[0].cache.ttl.6xx: "6xx" is not a status; '
+        'write a status such as 200, a class such as "4xx", or "any"'
     ),
     "compress = true": "F:7: routes[0].compress: unknown key",
     "match.pth = 1": 'F:7: routes[0].match.pth: unknown key; did you mean "path"?',
