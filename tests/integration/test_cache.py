@@ -78,7 +78,8 @@ def soak(stage: Stage, requests: int, keys: int) -> None:
         assert sum(load.statuses.values()) == requests
         assert set(load.statuses) <= {200, 206, 304}
         assert load.hits > requests / 10
-        assert peak - base < 1.2 * BUDGET
+        # a fifth more, and a body on its way to each of the clients, which are slower than the proxy
+        assert peak - base < 1.2 * BUDGET + 40 * LARGEST
         server.close()
 
     asyncio.run(run())
