@@ -125,10 +125,15 @@ class Fill:
     def _cancel(self) -> None:
         """Nobody wants the rest."""
         self._over()
-        self._held.clear()
         child = self._child
+        self._let_go()
         if child is not None and child.state != DONE:
             child.client_gone(CLIENT_GONE)
+
+    def _let_go(self) -> None:
+        """Nothing is kept by what was: the exchanges know this fill, and it knows them."""
+        self._child = self._leader = self._direct = self._filling = self._entry = None
+        self._held = []
 
     def purge(self, now: float | None) -> None:
         """What was asked for is out of date when it comes. :param now: only stale since then."""
@@ -264,7 +269,9 @@ class Fill:
                 self._send(waiter, shared, filling, now)
             else:
                 cache.alone(waiter)
-        if not ended and self._direct is None and not self._readers and (filling is None or not filling.open):
+        if ended:
+            self._let_go()
+        elif self._direct is None and not self._readers and (filling is None or not filling.open):
             self._cancel()
 
     def _lead(self, waiter: Waiter, response: Response, first: bytes, ended: bool, now: float) -> None:
@@ -344,6 +351,7 @@ class Fill:
                 reader.send(data)
         if self._ended:
             readers, self._readers = self._readers, []
+            self._let_go()
             for reader in readers:
                 reader.complete()
         elif self.sink is not None and not any(reader.is_behind for reader in self._readers):
@@ -354,11 +362,13 @@ class Fill:
         self._over()
         direct, self._direct = self._direct, None
         if direct is not None:
+            self._let_go()
             direct.sink = None
             direct.response_end(trailers)
             return
         filling = self._filling
         if filling is None:
+            self._let_go()
             return
         if not filling.open:
             self._ended = True
@@ -368,6 +378,7 @@ class Fill:
         self.meta.length = filling.length
         filling.commit()
         readers, self._readers = self._readers, []
+        self._let_go()
         for reader in readers:
             reader.complete()
 
@@ -376,10 +387,11 @@ class Fill:
         self._over()
         if self._filling is not None:
             self._filling.abort()
-        detail = self._child.detail
-        direct, self._direct = self._direct, None
+        detail = "" if self._child is None else self._child.detail
+        direct = self._direct
         readers, self._readers = self._readers, []
         waiting, self._waiting = self._waiting, []
+        self._let_go()
         if direct is not None:
             direct.fail(fault, detail)
         for reader in readers:
@@ -441,6 +453,7 @@ class Fill:
                 respond(exchange, cache.store, meta, entry, waiter.ask, now, field)
             else:
                 cache.again(waiter, self._key, meta, now)
+        self._let_go()
 
     def _serve_stale(self, entry: Entry, error: int, now: float) -> bool:
         """Give what is stale to those who may have it; whether anybody may."""
@@ -466,6 +479,7 @@ class Fill:
         after = page.headers.get(b"retry-after")
         seconds = int(after) if after is not None and after.isdigit() else 1
         waiting, self._waiting = self._waiting, []
+        self._let_go()
         for waiter in waiting:
             waiter.detach().fail(fault, detail, seconds)
 

@@ -100,7 +100,8 @@ class Cache:
         # whether keys are of the target alone
         self._is_simple = not (rules.key_headers or rules.key_cookies or rules.bypass_query)
         self._fills: dict[Slot, Fill] = {}
-        self._passed: dict[tuple[Key, bool], float] = {}
+        # by hashes: nothing worse than a wait that is left out comes of two that are the same
+        self._passed: dict[int, float] = {}
         self._ready: dict[_Target, tuple[float, Key, Stored, Response]] = {}
 
     def now(self) -> float:
@@ -219,7 +220,7 @@ class Cache:
             self._collapse(waiter, key, entry, conditions, names)
 
     def _is_passed(self, key: Key, ask: Ask) -> bool:
-        return bool(self._passed) and self._passed.get((key, ask.authorized), 0.0) > self.now()
+        return bool(self._passed) and self._passed.get(hash((key, ask.authorized)), 0.0) > self.now()
 
     def _collapse(
         self,
@@ -346,12 +347,12 @@ class Cache:
         if fill.slot is not None:  # otherwise it was a request that asked for something special
             if len(self._passed) >= _MOST_PASSED:
                 self._passed.clear()
-            self._passed[fill.slot[:2]] = self.now() + _PASSED
+            self._passed[hash(fill.slot[:2])] = self.now() + _PASSED
 
     def wait_again(self, fill: Fill) -> None:
         """They are now."""
         if self._passed and fill.slot is not None:
-            self._passed.pop(fill.slot[:2], None)
+            self._passed.pop(hash(fill.slot[:2]), None)
 
     # -- what passes by
 

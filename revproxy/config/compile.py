@@ -185,7 +185,8 @@ def _cache(
     else:
         place, size, largest = name, cache.size, min(cache.largest, cache.size)
     if place not in stores:
-        stores[place] = (Store(size, largest), Pending())
+        # the rest is for gaps between objects that come and go: what is written is memory of the process
+        stores[place] = (Store(size - size // 8, largest), Pending())
     store, pending = stores[place]
     # of what one upstream serves, a POST by one route changes what is stored by another
     rules = compile_rules(cache, written.upstream or name, largest)

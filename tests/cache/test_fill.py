@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from revproxy.cache.fill import Fill
 from revproxy.cache.handler import Cache
 from tests.cache.talk import Talk, config
 from tests.kit import ok
@@ -22,9 +24,22 @@ def cache_of(talk: Talk) -> Cache:
     return handler
 
 
+@pytest.fixture(autouse=True)
+def _nothing_goes_round() -> Iterator[None]:
+    """What is over is freed at once: no fill is kept by itself until the collector comes."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
 def is_clean(talk: Talk) -> None:
-    """Nothing of what went on is left in the cache, nor in the store's sums."""
+    """Nothing of what went on is left in the cache, nor in the store's sums, nor in memory."""
     cache = cache_of(talk)
+    for client in talk.scenario._clients:
+        if client.gone:
+            client.transport = None  # type: ignore[assignment]  # it knows the connection, that its last exchange
+    assert not [each for each in gc.get_objects() if isinstance(each, Fill)]
     assert not cache._fills
     assert len(cache.pending) == 0
     assert (cache.store.filling, cache.store.held) == (0, 0)
