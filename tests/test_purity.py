@@ -11,6 +11,7 @@ import revproxy
 ROOT = Path(revproxy.__file__).parent
 PURE = [f"revproxy.http.{path.stem}" for path in sorted((ROOT / "http").glob("[!_]*.py"))]
 PURE += [f"revproxy.upstream.balance.{path.stem}" for path in sorted((ROOT / "upstream" / "balance").glob("[!_]*.py"))]
+PURE += [f"revproxy.cache.{path.stem}" for path in sorted((ROOT / "cache").glob("[!_]*.py"))]
 PURE += ["revproxy.routing", "revproxy.upstream.balance", "revproxy.upstream.retry", "revproxy.fault"]
 
 
