@@ -11,6 +11,7 @@ Rules of this module:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from sys import getsizeof
 from typing import TYPE_CHECKING, Any, Protocol
 
 from revproxy.cache.fifo import Node
@@ -50,13 +51,21 @@ class Meta(Protocol):
 
 
 class Tag:
-    """A tag, and what bears it."""
+    """A tag, and what bears it. :ivar size: bytes that it takes up."""
 
-    __slots__ = ("entries", "name")
+    __slots__ = ("entries", "name", "size")
 
     def __init__(self, name: bytes) -> None:
         self.name = name
         self.entries: set[Entry] = set()
+        self.size = _TAG + len(name) + getsizeof(self.entries)
+
+    def add(self, entry: Entry) -> int:
+        """Returns by how much it grew: sets grow by leaps, and never shrink when something leaves."""
+        self.entries.add(entry)
+        before = self.size
+        self.size = _TAG + len(self.name) + getsizeof(self.entries)
+        return self.size - before
 
 
 class Entry(Node):
@@ -70,14 +79,14 @@ class Entry(Node):
 
     __slots__ = ("body", "key", "length", "meta", "readers", "tags")
 
-    def __init__(self, key: Key, meta: Any, body: bytes | list[bytes], length: int, tags: tuple[Tag, ...]) -> None:
-        self.key = key
-        self.meta = meta
-        self.body = body
-        self.length = length
+    def __init__(self, filling: Filling, tags: tuple[Tag, ...]) -> None:
+        self.key = filling.key
+        self.meta = filling.meta
+        self.body = filling.close()
+        self.length = filling.length
         self.tags = tags
-        self.readers = 0
-        self.size = weigh(self)
+        self.readers = filling.readers
+        self.size = weigh(self, filling.head)
         self.queue = None
 
     def fingerprint(self) -> int:
@@ -109,7 +118,7 @@ class Filling:
     Others may read it meanwhile: :meth:`read` gives what is there, and who has read it all is given
     what comes by whoever writes.
 
-    :ivar length: bytes that were written. :ivar size: bytes that count.
+    :ivar length: bytes that were written. :ivar size: bytes that count. :ivar head: of these, key and ``meta``.
     :ivar chunks: its full pieces. :ivar readers: those that hold it.
     :ivar open: it takes more. :ivar entry: what it became.
     :ivar purged: what was asked for it is out of date, it will not be stored.
@@ -117,8 +126,8 @@ class Filling:
     """
 
     __slots__ = (
-        "key", "meta", "tags", "chunks", "length", "size", "open", "purged", "expired", "entry", "readers", "_store",
-        "_pieces", "_loose",
+        "key", "meta", "tags", "chunks", "length", "size", "head", "open", "purged", "expired", "entry", "readers",
+        "_store", "_pieces", "_loose",
     )  # fmt: skip
 
     def __init__(self, store: Store, key: Key, meta: Any, tags: tuple[bytes, ...]) -> None:
@@ -127,7 +136,8 @@ class Filling:
         self.tags = tags
         self.chunks: list[bytes] = []
         self.length = 0
-        self.size = FILLING + weigh_meta(meta) + weigh_key(key) + weigh_tags(tags)
+        self.head = weigh_head(key, meta)
+        self.size = FILLING + self.head + (sum([41 + len(tag) for tag in tags]) if tags else 0)
         self.open = True
         self.purged = False
         self.expired: float | None = None
@@ -224,51 +234,35 @@ GHOST = 88
 #: An entry, its own numbers, and its place in the index.
 _ENTRY = 136 + 64 + 160
 #: A description without its fields: its numbers, its list of fields.
-_META = 600
+_META = 630
 #: A field: a tuple of four, two strings; the names are mostly shared.
-_FIELD = 88 + 66 + 8
+_FIELD = 88 + 66 + 16
 #: A key: a tuple of two, a string.
 _KEY = 56 + 33
 #: What the second part adds: a string, its places among those of the URI.
 _BESIDE = 33 + 80
-#: A tag: an object, a set, its place in the index.
-_TAG = 48 + 216 + 33 + 60
-#: What bears a tag: its place there, a place in a tuple.
-_LINK = 44
+#: A tag: an object, a string, its place in the index.
+_TAG = 88 + 33 + 100
+#: Its place among those of an entry.
+_LINK = 8
 
 
-def weigh_meta(meta: Meta) -> int:
-    """Bytes that a response's description takes up."""
+def weigh_head(key: Key, meta: Meta) -> int:
+    """Bytes that a key and a response's description take up, wherever they stand."""
     fields = meta.headers.fields
-    weight = _META + _FIELD * len(fields)
+    weight = _KEY + _META + _FIELD * len(fields) + len(key[0])
     for f in fields:
         weight += len(f[1]) + len(f[2])
     for value in meta.selected:
         weight += 16 if value is None else 49 + len(value)
+    if key[1]:
+        weight += _BESIDE + len(key[1])
     return weight
 
 
-def weigh_key(key: Key) -> int:
-    """Bytes that a key takes up, wherever it stands."""
-    beside = key[1]
-    return _KEY + len(key[0]) + (_BESIDE + len(beside) if beside else 0)
-
-
-def weigh_tags(tags: Sequence[bytes]) -> int:
-    """Bytes of tags that are not in the index."""
-    return sum([41 + len(tag) for tag in tags])
-
-
-def weigh_tag(name: bytes) -> int:
-    """Bytes of a tag in the index, without those who bear it."""
-    return _TAG + len(name)
-
-
-def weigh(entry: Entry) -> int:
-    """Bytes that an entry takes up, everything that goes with it included."""
+def weigh(entry: Entry, head: int) -> int:
+    """Bytes that an entry takes up, everything that goes with it included. :param head: of :func:`weigh_head`."""
     body = entry.body
     pieces = 1 if type(body) is bytes else len(body) + 2
-    weight = _ENTRY + weigh_meta(entry.meta) + weigh_key(entry.key) + entry.length + PIECE * pieces
-    if entry.tags:
-        weight += 56 + _LINK * len(entry.tags)
-    return weight
+    weight = _ENTRY + head + entry.length + PIECE * pieces
+    return weight + 56 + _LINK * len(entry.tags) if entry.tags else weight

@@ -18,16 +18,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from revproxy.cache.entry import CHUNK, GHOST, Entry, Filling, Key, Meta, Tag, weigh, weigh_tag
+from revproxy.cache.entry import CHUNK, GHOST, Entry, Filling, Key, Meta, Tag, weigh, weigh_head
 from revproxy.cache.fifo import MOST, S3Fifo
 from revproxy.cache.tags import fit
 
 #: Variants of a key, and keys of a URI; the oldest one goes when there is one more.
 MOST_VARIANTS = 32
 MOST_BESIDE = 1024
-#: Of a step of a purge: looking at an entry is 1, removing it as much as this.
-_STEP = 4096
-_REMOVING = 16
+#: Of a step of a purge: looking at an entry is 1, removing it and freeing a piece of its body as much as these.
+_STEP = 2048
+_REMOVING = 32
+_PIECE = 16
+#: What bears a tag is copied into a list up to this number; where there is more, a purge looks at all entries.
+_SNAPSHOT = 10_000
 
 
 class Purge:
@@ -163,14 +166,13 @@ class Store:
         self.bytes -= filling.size
         key, meta = filling.key, filling.meta
         tags = tuple([self._tag(name) for name in filling.tags]) if filling.tags else ()
-        filling.entry = entry = Entry(key, meta, filling.close(), filling.length, tags)
-        entry.readers = filling.readers
+        filling.entry = entry = Entry(filling, tags)
         if filling.expired is not None:
             meta.expire(filling.expired)
         variants = self._index.get(key, ())
         old = _same(variants, meta)
         for tag in tags:  # before others leave, so that none of these is taken for unused
-            tag.entries.add(entry)
+            self.bytes += tag.add(entry)
         if old is None and len(variants) >= MOST_VARIANTS:
             self.evictions += self.remove(variants[0])
         self._fifo.add(entry, old)
@@ -196,7 +198,7 @@ class Store:
         if twin is not None and twin is not entry:
             self.remove(twin)
         entry.meta = meta
-        size = weigh(entry)
+        size = weigh(entry, weigh_head(entry.key, meta))
         self.bytes += size - entry.size
         self._fifo.resize(entry, size)
         if self.bytes > self.budget:
@@ -245,7 +247,7 @@ class Store:
         tag = self._tags.get(name)
         if tag is None:
             return Purge(iter(()))
-        if len(tag.entries) <= _STEP:
+        if len(tag.entries) <= _SNAPSHOT:
             return Purge(self._purge_these(list(tag.entries), now))
         return Purge(self._purge_where(lambda entry: tag in entry.tags, now))
 
@@ -259,7 +261,7 @@ class Store:
         tag = self._tags.get(name)
         if tag is None:
             tag = self._tags[name] = Tag(name)
-            self.bytes += weigh_tag(name)
+            self.bytes += tag.size
         return tag
 
     def _add_beside(self, key: Key) -> None:
@@ -303,7 +305,7 @@ class Store:
             tag.entries.discard(entry)
             if not tag.entries:
                 del self._tags[tag.name]
-                self.bytes -= weigh_tag(tag.name)
+                self.bytes -= tag.size
         self.entries -= 1
         if entry.readers:
             self.held += entry.size
@@ -375,7 +377,7 @@ _SLICE = 16 * CHUNK
 
 
 def _cost(entry: Entry) -> int:
-    return _REMOVING + entry.length // CHUNK
+    return _REMOVING + entry.length // CHUNK * _PIECE
 
 
 def _same(variants: tuple[Entry, ...], meta: Meta) -> Entry | None:
