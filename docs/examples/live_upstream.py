@@ -24,10 +24,14 @@ class Backends(Resource):
         return "".join(f"{one.name} {one.state}\n" for one in self.upstream.backends).encode()
 
     def render_POST(self, request):
-        for address in request.args.get(b"drain", ()):
-            self.upstream.drain(address.decode())
-        for address in request.args.get(b"resume", ()):
-            self.upstream.resume(address.decode())
+        try:
+            for address in request.args.get(b"drain", ()):
+                self.upstream.drain(address.decode())
+            for address in request.args.get(b"resume", ()):
+                self.upstream.resume(address.decode())
+        except KeyError as error:  # no such backend
+            request.setResponseCode(404)
+            return f"{error.args[0]}\n".encode()
         return self.render_GET(request)
 
 

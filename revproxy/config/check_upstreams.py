@@ -13,6 +13,7 @@ from revproxy.config.check_endpoints import check_client_endpoint
 from revproxy.config.endpoints import (
     TLS_TYPES,
     backend_authority,
+    client_endpoint,
     endpoint_address,
     host_and_port,
     name_server,
@@ -83,16 +84,20 @@ def check_backends(key: Key, backends: tuple[Backend, ...], more: bool = False) 
             continue
         if (why := check_client_endpoint(backend.endpoint)) is not None:
             yield Found((*key, index), why, found=show(backend.endpoint))
-        elif backend.endpoint in seen:
-            text = f"{show(backend.endpoint)} is there twice, here and as number {seen[backend.endpoint]}; use weight"
+            continue
+        address = client_endpoint(backend.endpoint)
+        if address in seen:
+            text = f"{show(backend.endpoint)} is there twice, here and as number {seen[address]}; use weight"
             yield Found((*key, index), text, found=show(backend.endpoint))
-        seen.setdefault(backend.endpoint, index)
+        seen.setdefault(address, index)
 
 
 def _asked(key: Key, source: Dns | Srv) -> Iterator[Found]:
     if source.name:
         try:
             host = host_and_port(source.name)[0] if isinstance(source, Dns) else source.name
+            if isinstance(source, Srv) and ":" in host:
+                raise ValueError(f"{show(host)} has a port; SRV records say the ports themselves")
             host_name(f"[{host}]" if ":" in host else host)
         except (ValueError, Wrong) as error:
             yield Found((*key, "name"), str(error), found=show(source.name))

@@ -30,6 +30,7 @@ from revproxy.middleware.headers import request_changes, response_changes
 from revproxy.middleware.policy import load_object, policy
 from revproxy.middleware.rewrite import rewriting
 from revproxy.routing import Entry, Route, RouteTable
+from revproxy.upstream.credentials import Credentials
 from revproxy.upstream.group import Upstream
 from revproxy.upstream.retry import Policy
 
@@ -44,15 +45,20 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
     upstreams = dict(live or {})
     for name, written in config.upstreams.items():
         if name not in upstreams:
+            key: tuple[str, ...] = ("upstreams", name)
             try:
                 if written.file is not None:
                     load_members(str(Path(config.base, written.file)), others=True)
+                if written.tls is not None:
+                    key = ("upstreams", name, "tls")
+                    Credentials.of(written.tls, config.base)
+                    key = ("upstreams", name)
                 upstreams[name] = Upstream(name, written, reactor, base=config.base)
             except ConfigError as e:
                 problems += e.errors
             except ValueError as e:
-                line = locate(config.source, ("upstreams", name)) if config.source else None
-                problems.append(Problem(key=f"upstreams.{name}", text=str(e), line=line, source=config.source))
+                line = locate(config.source, key) if config.source else None
+                problems.append(Problem(key=".".join(key), text=str(e), line=line, source=config.source))
     if problems:
         raise ConfigError(problems)
     # a backend's Via names what is behind; ours is added by a hook where it is asked for

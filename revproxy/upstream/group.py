@@ -234,6 +234,8 @@ class Upstream:
             or when it is resumed.
         """
         backend = self.backend(name)
+        if seconds is not None and not seconds >= 0:
+            raise ValueError(f"seconds are 0 or more, not {seconds!r}")
         done: Deferred[None] = Deferred()
         before, timer = self.drains.pop(backend, (None, None))
         if timer is not None and timer.active():

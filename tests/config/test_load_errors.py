@@ -386,3 +386,18 @@ def test_checks_of_tls_want_backends_with_tls() -> None:
         "and its health check wants a TLS handshake"
     ]
     load_text(text.replace("tcp:127.0.0.1:9000", "https://127.0.0.1:9000"))
+
+
+def test_one_backend_written_in_several_ways() -> None:
+    text = GOOD.replace('["tcp:127.0.0.1:9000"]', '["tcp:127.0.0.1:9000", "http://127.0.0.1:9000"]')
+    with pytest.raises(ConfigError) as caught:
+        load_text(text, source="F")
+    assert [str(each) for each in caught.value.errors] == [
+        'F:4: upstreams.api.backends[1]: "http://127.0.0.1:9000" is there twice, here and as number 0; use weight'
+    ]
+
+
+def test_srv_has_no_port() -> None:
+    text = GOOD.replace("[upstreams.api]", "[upstreams.api]\nsrv = '_http._tcp.api.internal:80'")
+    with pytest.raises(ConfigError, match="has a port; SRV records say the ports themselves"):
+        load_text(text, source="F")

@@ -91,7 +91,7 @@ class FileSource:
         if isinstance(found, tuple):
             report.found(found)
         elif found is not None:
-            report.failed(found)
+            report.failed(found, again=True)  # the file was changed, to something else that is wrong
 
     def _unseen(self, failure: Failure, report: Report | None) -> None:
         if report is not None and report is self._report:

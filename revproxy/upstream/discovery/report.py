@@ -89,9 +89,12 @@ class Report:
         except Exception:
             _log.failure("{name}: the list could not be applied", name=self.name)
 
-    def failed(self, why: str) -> None:
-        """There is no list to be had; the last one stays."""
-        if self._failing:
+    def failed(self, why: str, *, again: bool = False) -> None:
+        """There is no list to be had; the last one stays.
+
+        :param again: the reason is another one than before, and worth a line.
+        """
+        if self._failing and not again:
             return
         self._failing = True
         kept = len(self.backends)
