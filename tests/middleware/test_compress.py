@@ -629,7 +629,7 @@ def test_a_head_that_repeats_and_a_hook_that_changes_its_status(play):
 
 
 def test_a_cache_has_one_variant_for_each_coding_and_not_for_each_list_of_them(play_once: Any) -> None:
-    scenario = play_once(toml("", route="upstream = \"app\"\ncache = true\ncompress = { gzip = 1, br = 4 }"))
+    scenario = play_once(toml("", route='upstream = "app"\ncache = true\ncompress = { gzip = 1, br = 4 }'))
     client, backend = scenario.client(), scenario.backend(ADDRESS)
     client.send(get(b"/", b"Accept-Encoding: gzip, deflate"))
     backend.expect_request(b"GET", b"/", headers={b"Accept-Encoding": b"gzip"})
