@@ -186,6 +186,8 @@ class MemoryTransport:
                 self.protocol.dataReceived(read)
             self.reactor.settle()
         self._delivering = False
+        if self.disconnecting and self.connected and _RESET in self.incoming:
+            self.lose(ConnectionLost())  # a reactor is told, as long as there is something to send
 
     # -- the rest of ITCPTransport
 

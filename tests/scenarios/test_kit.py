@@ -163,3 +163,15 @@ def test_a_backend_that_reads_no_more_is_no_timer_that_is_left(play_once):
     backend.connection.send(OK)
     client.expect_response(200, b"ok")
     scenario.finish()
+
+
+def test_a_reset_ends_a_close_that_waits_for_the_peer(play_once):
+    scenario = play_once(toml())
+    client, backend = scenario.client(), scenario.backend(ADDRESS)
+    client.send(post(b"", b"Expect: 100-continue").replace(b"Content-Length: 0", b"Content-Length: 5"))
+    backend.connection.stop_reading()
+    client.send(b"hello")
+    backend.connection.send(OK + b"more")  # what nobody asked for: the connection is closed
+    client.expect_response(200, b"ok")
+    backend.connection.reset()
+    scenario.finish()
