@@ -98,7 +98,7 @@ class Entry(Node):
         body = self.body
         if type(body) is bytes:
             return body[offset:] if offset else body
-        return _piece(body, offset)  # type: ignore[arg-type]
+        return _piece(body, offset)  # type: ignore[arg-type]  # no bytes, so pieces
 
     def __repr__(self) -> str:
         return f"<Entry {self.key!r} {self.length} bytes>"

@@ -151,7 +151,7 @@ class Cache:
             self.store.hit(found)
             if decision is FRESH and ask is PLAIN and found.length <= _AT_ONCE and request.method == b"GET":
                 response = self._head(found, found.meta, now, request, bool(found.meta.vary) or len(entries) > 1)
-                exchange.serve(response, found.body, True)  # type: ignore[arg-type]
+                exchange.serve(response, found.body, True)  # type: ignore[arg-type]  # that short it is one
             else:
                 respond(exchange, self.store, found.meta, found, ask, now, self._hit_field(found.meta, now))
             if decision.validate:

@@ -37,7 +37,7 @@ def parse_targeted(lines: Sequence[bytes]) -> Directives | None:
         value = member[0] if isinstance(member, tuple) else member
         name = key.encode("ascii")
         whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-        if said.give(name, min(int(value), FOREVER) if whole else 0):  # type: ignore[arg-type]
+        if said.give(name, min(int(value), FOREVER) if whole else 0):  # type: ignore[arg-type]  # whole says so
             continue
         if name in (b"private", b"no-cache"):
             bit = PRIVATE if name == b"private" else NO_CACHE

@@ -94,16 +94,16 @@ class GzipEncoder:
 
     def feed(self, data: bytes) -> bytes:
         self._pending = True
-        return self._compressor.compress(data)  # type: ignore[no-any-return]
+        return self._compressor.compress(data)  # type: ignore[no-any-return]  # untyped library
 
     def flush(self) -> bytes:
         if not self._pending:
             return b""
         self._pending = False
-        return self._compressor.flush(self._sync)  # type: ignore[no-any-return]
+        return self._compressor.flush(self._sync)  # type: ignore[no-any-return]  # untyped library
 
     def finish(self) -> bytes:
-        return self._compressor.flush()  # type: ignore[no-any-return]
+        return self._compressor.flush()  # type: ignore[no-any-return]  # untyped library
 
 
 class BrotliEncoder:
@@ -117,16 +117,16 @@ class BrotliEncoder:
 
     def feed(self, data: bytes) -> bytes:
         self._pending = True
-        return self._compressor.process(data)  # type: ignore[no-any-return]
+        return self._compressor.process(data)  # type: ignore[no-any-return]  # untyped library
 
     def flush(self) -> bytes:
         if not self._pending:
             return b""
         self._pending = False
-        return self._compressor.flush()  # type: ignore[no-any-return]
+        return self._compressor.flush()  # type: ignore[no-any-return]  # untyped library
 
     def finish(self) -> bytes:
-        return self._compressor.finish()  # type: ignore[no-any-return]
+        return self._compressor.finish()  # type: ignore[no-any-return]  # untyped library
 
 
 class ZstdEncoder:
@@ -144,16 +144,16 @@ class ZstdEncoder:
 
     def feed(self, data: bytes) -> bytes:
         self._pending = True
-        return self._compressor.compress(data)  # type: ignore[no-any-return]
+        return self._compressor.compress(data)  # type: ignore[no-any-return]  # untyped library
 
     def flush(self) -> bytes:
         if not self._pending:
             return b""
         self._pending = False
-        return self._compressor.flush(self._compressor.FLUSH_BLOCK)  # type: ignore[no-any-return]
+        return self._compressor.flush(self._compressor.FLUSH_BLOCK)  # type: ignore[no-any-return]  # untyped library
 
     def finish(self) -> bytes:
-        return self._compressor.flush(self._compressor.FLUSH_FRAME)  # type: ignore[no-any-return]
+        return self._compressor.flush(self._compressor.FLUSH_FRAME)  # type: ignore[no-any-return]  # untyped library
 
 
 class Coding:
