@@ -18,6 +18,12 @@ from attrs import Factory, field, frozen
 
 from revproxy.config.caching import Cache as Cache, CacheBypass as CacheBypass, CacheStore as CacheStore
 from revproxy.config.coding import Compress as Compress
+from revproxy.config.tls import (
+    Acme as Acme,
+    ClientCertificates as ClientCertificates,
+    Hsts as Hsts,
+    ListenTls as ListenTls,
+)
 from revproxy.config.upstreams import (
     Backend as Backend,
     BackendTls as BackendTls,
@@ -142,11 +148,16 @@ class AccessLog:
 class Listen:
     """One ``[[listen]]`` table: where clients connect.
 
-    ``name`` is what ``match.listen`` refers to; it defaults to the endpoint string.
+    ``name`` is what ``match.listen`` refers to; it defaults to the endpoint string. Peers in
+    ``proxy_protocol`` have to begin each connection with a PROXY protocol header. ``http2`` takes HTTP/2 without TLS,
+    from clients that begin so (RFC 9113 3.3).
     """
 
     endpoint: Name
     name: Name | None = None
+    tls: ListenTls | None = None
+    proxy_protocol: tuple[Network, ...] = ()
+    http2: bool = False
 
 
 @frozen(kw_only=True)

@@ -33,6 +33,9 @@ SHORT: dict[type, tuple[str, type, str]] = {
     model.Sticky: ("cookie", str, "write the cookie's name, or a table"),
     model.Redirect: ("to", str, "write a URL, or a table"),
     model.Respond: ("status", int, "write a status such as 404, or a table"),
+    model.ListenTls: ("certificates", str, "write the folder of the certificates, or a table"),
+    model.ClientCertificates: ("ca", str, "write the authorities' PEM file, or a table"),
+    model.Hsts: ("max_age", str, 'write a time such as "365d", or a table'),
 }
 
 #: Tables that a switch may stand for, where none is needed: ``true`` is the table with its defaults.
