@@ -19,6 +19,7 @@ from revproxy.accesslog import Record
 from revproxy.config.compile import compile_config
 from revproxy.config.model import Config
 from revproxy.downstream.factory import ClientFactory
+from revproxy.listener import client_factory
 from revproxy.engine import Engine
 
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: %b\r\nConnection: Upgrade\r\n\r\n"
@@ -102,8 +103,7 @@ class World(MemoryReactorClock):  # type: ignore[misc]  # untyped in Twisted
         self.factories: dict[str, ClientFactory] = {}
         for listen in config.listen:
             name = listen.name or listen.endpoint
-            scheme = b"https" if listen.endpoint.startswith("ssl:") else b"http"
-            self.factories[name] = ClientFactory(self.engine, name, scheme)
+            self.factories[name] = client_factory(listen, self.engine)
             self.factories[name].listening(IPv4Address("TCP", "127.0.0.1", 8080))
 
     def log(self, record: Record) -> None:

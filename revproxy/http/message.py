@@ -214,6 +214,7 @@ class Arrival:
     :param trusted: whether ``peer`` is one of the trusted proxies.
     :param forwarded: the serialised fields that say so to a backend (made once for a connection).
     :param local: the address of our end, for requests that name no host.
+    :param hsts: the value of Strict-Transport-Security for responses that have none, or ``b""``.
     """
 
     peer: str = ""
@@ -224,6 +225,7 @@ class Arrival:
     trusted: bool = False
     forwarded: bytes = b""
     local: str = ""
+    hsts: bytes = b""
 
 
 #: Of a request that came by no connection.
