@@ -56,6 +56,7 @@ def _backend(word: str, phase: str, status: int, retry: Retry = "never") -> Faul
     return Fault(word, "backend", phase, status, "backend", retry)
 
 
+CLIENT_BAD_PROXY_LINE = _client("client-bad-proxy-line", "connect", 0)
 CLIENT_BAD_REQUEST = _client("client-bad-request", "head", 400)
 CLIENT_BAD_PATH = _client("client-bad-path", "head", 400)
 CLIENT_BAD_VERSION = _client("client-bad-version", "head", 505)
