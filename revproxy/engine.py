@@ -206,6 +206,7 @@ def record_of(exchange: Exchange) -> Record:
         status = response.status
     else:
         status = 0 if fault is None else fault.status
+    tls = request.arrival.tls
     return Record(
         time.time(),
         request.client,
@@ -229,4 +230,6 @@ def record_of(exchange: Exchange) -> Record:
         headers.get(b"referer") or b"",
         headers.get(b"user-agent") or b"",
         exchange.detail,
+        "" if tls is None else tls.version,
+        "" if tls is None or tls.client is None else tls.client.subject,
     )
