@@ -29,8 +29,9 @@ from revproxy.fault import (
     ProtocolError,
 )
 from revproxy.http.h2frames import PREFACE
-from revproxy.http.message import Arrival, TlsInfo
+from revproxy.http.message import Arrival
 from revproxy.http.proxyread import read_proxy
+from revproxy.http.tlsinfo import TlsInfo
 from revproxy.tls.hello import UNRECOGNIZED_NAME, HelloError, alert, looks_like_http, read_hello
 from revproxy.tls.session import Session
 from revproxy.tls.terminate import Refused, client_of

@@ -37,8 +37,7 @@ from revproxy.http.h2frames import (
     PROTOCOL_ERROR,
     headers,
 )
-from revproxy.http.h2requests import switching_response
-from revproxy.http.h2responses import response_fields_h2, trailer_fields_h2
+from revproxy.http.h2responses import accepts, response_fields_h2, switching_response, trailer_fields_h2
 from revproxy.http.message import Field, Response
 from revproxy.stream import ASKING, DONE, EARLY
 from revproxy.wire import PEER_FULL
@@ -140,6 +139,10 @@ class Http2Stream:
         exchange = self.exchange
         assert exchange is not None
         if response.status == 101:
+            key = exchange.request.headers.get(b"sec-websocket-key")
+            if key is not None and not accepts(response, key):
+                self._refuse_tunnel()
+                return
             self.tunnel = True
             self.extended = False
             block = connection.blocks.write(switching_response(response))

@@ -24,8 +24,8 @@ from revproxy.fault import (
     CLIENT_BAD_REQUEST,
     CLIENT_HEAD_TIMEOUT,
     CLIENT_HEAD_TOO_LARGE,
+    CLIENT_MISDIRECTED,
     CLIENT_TARGET_TOO_LONG,
-    MISDIRECTED,
     STOPPED,
     Fault,
     ProtocolError,
@@ -181,7 +181,7 @@ class ClientConnection(AnsweringWire):
         if self._directed is not None and request.host != self._directed and not self._is_ours(request):
             self._broken = True
             self.dataReceived = ignore
-            exchange.fail(MISDIRECTED, f"the connection is for {self._directed.decode('ascii')}")
+            exchange.fail(CLIENT_MISDIRECTED, f"the connection is for {self._directed.decode('ascii')}")
             return
         length = request.length
         if length == 0:

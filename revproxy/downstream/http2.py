@@ -17,7 +17,7 @@ from revproxy.downstream.h2reading import ReadingHttp2
 from revproxy.downstream.h2stream import RECEIVE, Http2Stream
 from revproxy.downstream.h2windows import CONNECTION_RECEIVE
 from revproxy.exchange import Exchange
-from revproxy.fault import CLIENT_BAD_REQUEST, MISDIRECTED, ProtocolError
+from revproxy.fault import CLIENT_BAD_REQUEST, CLIENT_MISDIRECTED, ProtocolError
 from revproxy.http.h2frames import (
     COMPRESSION_ERROR,
     ENABLE_CONNECT_PROTOCOL,
@@ -119,7 +119,7 @@ class Http2Connection(ReadingHttp2):
             engine.resolve_client(request)
         exchange = stream.exchange = Exchange(engine, stream, request)
         if self._directed is not None and request.host != self._directed and not self._is_ours(request):
-            exchange.fail(MISDIRECTED, f"the connection is for {self._directed.decode('ascii')}")
+            exchange.fail(CLIENT_MISDIRECTED, f"the connection is for {self._directed.decode('ascii')}")
         elif request.upgrade is not None:
             if ended:
                 exchange.fail(CLIENT_BAD_REQUEST, "an extended CONNECT that ends its stream")
