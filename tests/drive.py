@@ -19,8 +19,8 @@ from revproxy.accesslog import Record
 from revproxy.config.compile import compile_config
 from revproxy.config.model import Config
 from revproxy.downstream.factory import ClientFactory
-from revproxy.listener import client_factory
 from revproxy.engine import Engine
+from revproxy.listener import client_factory
 
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: %b\r\nConnection: Upgrade\r\n\r\n"
 
