@@ -1,9 +1,7 @@
-"""The certificates that are in service, and which of them a client gets.
+"""The certificates that are in service: those of a folder, which is watched.
 
 Rules of this module:
 
-* ``pick`` looks things up and computes nothing: whoever is valid, new and exact comes first in an index that is
-  made when something changes, or when a certificate begins or ends to be valid, and swapped as a whole;
 * the folder is watched by ``stat``; what changed is read, and its contexts are made, in a thread;
 * what is broken stays as it was: the last good certificate of a file is served until the file is good again,
   or gone. A file that is gone leaves service, and an unreadable folder changes nothing;
@@ -27,23 +25,26 @@ from revproxy.threads import in_thread
 from revproxy.tls.certificate import Certificate, CertificateError
 from revproxy.tls.folder import Files, fingerprint, scan
 from revproxy.tls.hello import Hello
+from revproxy.tls.index import Index, Served, date, make_index, remarks
 
 _log = Logger()
 
 #: Seconds between two looks at the folder.
 INTERVAL = 5.0
-#: Seconds before its end at which a certificate is told about.
-SOON = 7 * 86400.0
-
-_KINDS = {"ecdsa": 0, "ed25519": 1, "rsa": 2}
 
 
-class Served:
-    """A certificate in service, with its context."""
+class CertificateStore:
+    """The certificates of one folder.
+
+    :param contexts: makes the context of a certificate; called in a thread. It raises :exc:`CertificateError`.
+    :param default: whose certificate unknown and absent names get; the first valid one's where it is ``None``.
+    :param strict: whether these get none. :param interval: seconds between two looks at the folder.
+    :param now: gives Unix time. :ivar index: what ``pick`` looks into.
+    """
 
     __slots__ = (
-        "_contexts", "_default", "_files", "_lock", "_loop", "_now", "_problems", "_reactor", "_served", "_strict",
-        "_told", "_trouble", "folder", "index",
+        "_contexts", "_default", "_files", "_interval", "_lock", "_loop", "_now", "_problems", "_reactor", "_served",
+        "_strict", "_told", "_trouble", "folder", "index",
     )  # fmt: skip
 
     def __init__(
@@ -62,34 +63,21 @@ class Served:
         self._default = default
         self._strict = strict
         self._reactor = reactor
+        self._interval = interval
         self._now = now
-        self.index = make_index((), default, strict, 0.0)
-        self._problems: list[str] = []
-        self._trouble: str | None = None
+        self.index: Index = make_index((), default, strict, 0.0)
         self._files: Files | None = None
         self._served: dict[str, Served] = {}
+        self._problems: list[str] = []
         self._told: frozenset[str] = frozenset()
+        self._trouble = ""
         self._lock = DeferredLock()
         self._loop = LoopingCall(self._turn)
         self._loop.clock = reactor
-        self._loop.interval = interval
 
     def pick(self, hello: Hello) -> Served | None:
-        """The certificate for a client, ``None`` when there is none and it has to be refused.
-
-        Of several for its name, the first that it can check; where it can check none, it finds out itself.
-        """
-        index = self.index
-        name = hello.server_name
-        if name is None:
-            found = index.default
-        else:
-            found = index.exact.get(name) or index.wildcard.get(name.partition(".")[2]) or index.default
-        if len(found) > 1:
-            for served in found:
-                if served.certificate.suits(hello):
-                    return served
-        return found[0] if found else None
+        """The certificate for a client, ``None`` when there is none and it has to be refused."""
+        return self.index.pick(hello)
 
     @property
     def certificates(self) -> tuple[Certificate, ...]:
@@ -102,18 +90,18 @@ class Served:
         :raises CertificateError: when nothing can be served, unless that may come later.
         """
         try:
-            found = self._look(self._files, self._served)
+            found = self._look(None, {})
         except CertificateError:
             if not may_be_empty:
                 raise
             found = None
         if found is not None:
-            files, served, problems = found
+            _, served, problems = found
             if not served and not may_be_empty:
                 why = f": {problems[0]}" if problems else ""
                 raise CertificateError(f"the folder {show(self.folder)} has no certificate to serve{why}", self.folder)
-            self._take(files, served, problems)
-        self._loop.start(self._loop.interval or INTERVAL, now=False)
+            self._take(*found)
+        self._loop.start(self._interval, now=False)
 
     def stop(self) -> None:
         """Stop watching."""
@@ -125,15 +113,15 @@ class Served:
         await self._lock.acquire()
         try:
             found = await in_thread(self._reactor, self._look, self._files, self._served)
-            self._trouble = None
+            self._trouble = ""
             if found is not None:
                 self._take(*found)
             elif self._now() >= self.index.until:
-                self._make_index()
+                self._reorder()
         except CertificateError as problem:
             if self._trouble != str(problem):
                 self._trouble = str(problem)
-                _log.warn("{problem}; what was in service stays", problem=problem)
+                _log.warn("{problem}; what was in service stays so", problem=problem)
         finally:
             self._lock.release()
 
@@ -160,18 +148,18 @@ class Served:
             try:
                 context = self._contexts(certificate)
                 if not certificate.unchanged():  # the next look sees how it ends
-                    raise CertificateError(f"{show(source)} is changing", source)
+                    raise CertificateError(f"{show(source)} is changing")
                 served[source] = Served(certificate, context)
             except CertificateError as error:
                 problems.append(CertificateError(str(error), source))
         for problem in problems:
             if problem.source in before:
                 served[problem.source] = before[problem.source]
-        # A folder in it that can't be read keeps what it had.
+        # a folder in it that can't be read keeps what it had
         lost = tuple(os.path.join(problem.source, "") for problem in problems)
-        for source, old in before.items():
+        for source, one in before.items():
             if source not in served and source.startswith(lost):
-                served[source] = old
+                served[source] = one
         return now, dict(sorted(served.items())), problems
 
     def _take(self, files: Files, served: dict[str, Served], problems: list[CertificateError]) -> None:
@@ -179,69 +167,31 @@ class Served:
         self._files = files
         self._served = served
         for source, one in served.items():
-            old = before.get(source)
-            if old is not one:
-                verb = "is served" if old is None else "is served in its new form"
-                _log.info("certificate {source} {verb}: {what}", source=source, verb=verb, what=_what(one.certificate))
+            if source not in before:
+                _log.info("certificate {source} is served: {what}", source=source, what=_what(one.certificate))
+            elif before[source] is not one:
+                _log.info("certificate {source} is replaced: {what}", source=source, what=_what(one.certificate))
         for source in before.keys() - served.keys():
             _log.info("certificate {source} is gone and no longer served", source=source)
-        self._problems = [_problem(problem, served) for problem in problems]
-        self._make_index()
+        self._problems = [
+            f"{problem}; what it held before stays in service" if problem.source in served else str(problem)
+            for problem in problems
+        ]
+        self._reorder()
 
-    def _make_index(self) -> None:
+    def _reorder(self) -> None:
+        """A new index, and a word about what is not right."""
         now = self._now()
         self.index = make_index(self._served.values(), self._default, self._strict, now)
-        texts = [*self._problems, *self._remarks(now)]
+        texts = [*self._problems, *remarks(self.certificates, self._default, now)]
         for text in texts:
             if text not in self._told:
                 _log.warn("{text}", text=text)
         self._told = frozenset(texts)
-
-    def _remarks(self, now: float) -> list[str]:
-        """What is good enough to be served, and not quite right."""
-        said = []
-        seen: dict[str, str] = {}
-        alike: dict[tuple[str, tuple[str, ...]], Certificate] = {}
-        for served in self._served.values():
-            certificate = served.certificate
-            source = show(certificate.source)
-            if certificate.fingerprint in seen:
-                said.append(f"{source} is the same certificate as {seen[certificate.fingerprint]}")
-                continue
-            seen[certificate.fingerprint] = source
-            if now > certificate.not_after:
-                said.append(f"{source} expired at {_date(certificate.not_after)}")
-            elif now < certificate.not_before:
-                said.append(f"{source} is not valid before {_date(certificate.not_before)}")
-            elif now >= certificate.not_after - SOON:
-                said.append(f"{source} expires at {_date(certificate.not_after)}")
-            if not certificate.names:
-                said.append(f"{source} names no host (it has no subjectAltName) and is served only as the default")
-                continue
-            key = (certificate.kind, tuple(sorted(certificate.names)))
-            other = alike.setdefault(key, certificate)
-            if other is not certificate:
-                alike[key] = max(other, certificate, key=lambda one: (one.valid_at(now), one.not_before))
-                both = f"{show(other.source)} and {source} are for the same names"
-                said.append(f"{both}; {show(alike[key].source)} is served")
-        default = self._default
-        if default is not None and not any(one.certificate.covers(default) for one in self._served.values()):
-            said.append(f"no certificate is for the default name, {show(default)}")
-        if not self._served:
-            said.append(f"the folder {show(self.folder)} has no certificate to serve")
-        return said
-
-
-def _problem(problem: CertificateError, served: dict[str, Served]) -> str:
-    return f"{problem}; what it held before stays in service" if problem.source in served else str(problem)
 
 
 def _what(certificate: Certificate) -> str:
     names = certificate.names[:5]
     more = len(certificate.names) - len(names)
     text = ", ".join(names) + (f" and {more} more" if more else "")
-    return f"{certificate.kind} for {text or 'no name'}, to {_date(certificate.not_after)}"
-
-
-def _date(moment: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(moment))
+    return f"{certificate.kind} for {text or 'no name'}, to {date(certificate.not_after)}"
