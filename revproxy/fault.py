@@ -73,12 +73,10 @@ CLIENT_BODY_SLOW = _client("client-body-slow", "body", 408)
 CLIENT_READS_SLOWLY = _client("client-reads-slowly", "body", 0)
 CLIENT_GONE = _client("client-gone", "body", 499)
 
-CLIENT_BAD_PROXY_LINE = _client("client-bad-proxy-line", "connect", 0)
 CLIENT_PLAIN_HTTP = _client("client-plain-http", "connect", 400)
 TLS_HANDSHAKE = _client("tls-handshake", "connect", 0)
 TLS_NAME = _client("tls-unrecognized-name", "connect", 0)
 TLS_TIMEOUT = _client("tls-timeout", "connect", 0)
-MISDIRECTED = _client("misdirected-request", "route", 421)
 CLIENT_H2_PROTOCOL = _client("client-h2-protocol", "connect", 0)
 CLIENT_H2_FLOOD = _client("client-h2-flood", "connect", 0)
 
