@@ -74,7 +74,8 @@ class Listener:
         """Open it; fires with its address. :raises Exception: whatever the endpoint raises."""
         if self.terminator is not None:
             self.terminator.start()
-        waiting = serverFromString(self._reactor, server_endpoint(self.written.endpoint)).listen(self.factory)
+        endpoint = serverFromString(self._reactor, server_endpoint(self.written.endpoint))
+        waiting: Deferred[Any] = endpoint.listen(self.factory)
         return waiting.addCallback(self._listens)
 
     def _listens(self, port: Any) -> Any:

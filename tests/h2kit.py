@@ -136,7 +136,7 @@ class H2Client:
             assert flags & ACK
             self.pings.append(payload)
         elif kind == SETTINGS and not flags & ACK:
-            self.settings.append(dict((unpack(">HI", payload[i : i + 6]) for i in range(0, size_of(payload), 6))))
+            self.settings.append(dict(unpack(">HI", payload[i : i + 6]) for i in range(0, size_of(payload), 6)))
         elif kind == WINDOW_UPDATE:
             self.windows[stream] += unpack(">I", payload)[0]
 

@@ -33,8 +33,9 @@ from revproxy.http.message import Arrival
 from revproxy.http.proxyread import read_proxy
 from revproxy.http.tlsinfo import TlsInfo
 from revproxy.tls.hello import UNRECOGNIZED_NAME, HelloError, alert, looks_like_http, read_hello
+from revproxy.tls.identity import IdentityError, client_of
 from revproxy.tls.session import Session
-from revproxy.tls.terminate import Refused, client_of
+from revproxy.tls.terminate import Refused
 from revproxy.wire import NEVER, Wire, ignore
 
 if TYPE_CHECKING:
@@ -190,6 +191,11 @@ class Entrance(Wire):
             self.dataReceived = ignore
             self.close()
             return
+        try:
+            client = client_of(connection) if self.listener.asks_certificates else None
+        except IdentityError as e:
+            self._refuse(TLS_HANDSHAKE, str(e))
+            return
         cipher = connection.cipher()
         info = TlsInfo(
             server_name=self._hello_name,
@@ -197,7 +203,7 @@ class Entrance(Wire):
             cipher=cipher[0] if cipher else "",
             protocol=protocol or "",
             certificate=self._certificate,
-            client=client_of(connection) if self.listener.asks_certificates else None,
+            client=client,
         )
         self.arrival = evolve(self.arrival, tls=info, hsts=self.listener.hsts)
         kind = Http2Connection if protocol == "h2" else ClientConnection

@@ -195,7 +195,7 @@ class Http2Stream:
         self.exchange = None
         if not self.over:
             self.over = True
-            self.connection.reset(self, INTERNAL_ERROR if fault.side != "client" else CANCEL, fault.blame == "client")
+            self.connection.reset(self, CANCEL if fault.blame == "client" else INTERNAL_ERROR, fault.blame == "client")
 
     # -- what waits for windows
 
@@ -411,7 +411,11 @@ class Http2Stream:
                 self._taken = 0
             elif rate is not None and now >= self._stall_at + rate[1]:
                 if self._taken < rate[0] * (now - self._stall_at):
-                    exchange.fail(CLIENT_READS_SLOWLY)
+                    if exchange.state == DONE:  # all of it waits here
+                        self.connection.engine.refused(CLIENT_READS_SLOWLY, self.connection.arrival.peer)
+                        self.connection.reset(self, CANCEL, True)
+                    else:
+                        exchange.fail(CLIENT_READS_SLOWLY)
                     return False
                 self._stall_at = now
                 self._taken = 0

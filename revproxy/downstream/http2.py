@@ -13,11 +13,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
+
 from revproxy.downstream.h2reading import ReadingHttp2
 from revproxy.downstream.h2stream import RECEIVE, Http2Stream
 from revproxy.downstream.h2windows import CONNECTION_RECEIVE
 from revproxy.exchange import Exchange
 from revproxy.fault import CLIENT_BAD_REQUEST, CLIENT_MISDIRECTED, ProtocolError
+from revproxy.http.forwarding import forwarded_lines
 from revproxy.http.h2frames import (
     COMPRESSION_ERROR,
     ENABLE_CONNECT_PROTOCOL,
@@ -54,6 +57,10 @@ class Http2Connection(ReadingHttp2):
     __slots__ = ("_decoder", "_directed", "_requests", "_served", "hsts")
 
     def __init__(self, engine: Engine, arrival: Arrival) -> None:
+        via = engine.server.via
+        if via is not None:
+            said = forwarded_lines(arrival.peer, arrival.port, arrival.scheme, via, "2.0")
+            arrival = evolve(arrival, forwarded=said)
         super().__init__(engine, arrival)
         self.hsts: Any = [(b"strict-transport-security", arrival.hsts, False)] if arrival.hsts else None
         self._decoder = BlockReader(engine.server.limits.head * _BLOCKS)

@@ -12,8 +12,14 @@ Rules of this module:
 from __future__ import annotations
 
 import re
+from typing import cast
 
-from jh2._hazmat import Decoder, Encoder, HPACKError, OversizedHeaderListError
+from jh2._hazmat import (  # type: ignore[import-untyped]  # it has stubs, but does not say so
+    Decoder,
+    Encoder,
+    HPACKError,
+    OversizedHeaderListError,
+)
 
 HeaderList = list[tuple[bytes, bytes, bool]]
 
@@ -54,7 +60,7 @@ class BlockReader:
         if fields is not None:
             return fields
         try:
-            fields = self._decoder.decode(block, True)
+            fields = cast(HeaderList, self._decoder.decode(block, True))  # raw: bytes only
         except OversizedHeaderListError as e:
             raise TooLarge(str(e)) from None
         except HPACKError as e:
@@ -62,10 +68,10 @@ class BlockReader:
         if _INDEXED.fullmatch(block):
             if len(self._known) >= _KNOWN:
                 self._known.clear()
-            self._known[block] = fields  # type: ignore[assignment]  # raw: bytes only
+            self._known[block] = fields
         elif self._known:
             self._known.clear()
-        return fields  # type: ignore[return-value]  # raw: bytes only
+        return fields
 
 
 class BlockWriter:

@@ -111,7 +111,7 @@ def test_a_body_that_is_not_as_long_as_it_says(play, length, body):
     backend.expect_head(b"POST", b"/")
     client.data(stream, body, True)
     assert client[stream].reset == PROTOCOL_ERROR
-    backend.connection.expect_body(body[: int(length)] if len(body) < int(length) else b"")
+    backend.connection.expect_body(b"")
     assert backend.connection.ended == "reset"
     assert scenario.log[-1].fault == "client-bad-body"
 
@@ -484,11 +484,12 @@ def test_a_client_that_takes_nothing(play_once):
     stream = client.begin()
     backend.expect_head(b"GET", b"/")
     backend.send(ok(b"x" * 1000))
-    scenario.advance(9)
-    assert client[stream].reset is None
-    scenario.advance(3)
+    with logged("revproxy.engine") as lines:
+        scenario.advance(9)
+        assert client[stream].reset is None
+        scenario.advance(3)
     assert client[stream].reset == CANCEL
-    assert scenario.log[-1].fault == "client-reads-slowly"
+    assert "client-reads-slowly" in lines[0]
 
 
 def test_a_client_that_takes_it_slowly_but_takes_it(play_once):
@@ -572,6 +573,7 @@ def test_a_stop_finishes_what_is_under_way(play_once):
 def test_a_stop_of_an_idle_connection(play_once):
     scenario, client, _backend = met(play_once)
     scenario.engine.drain(30)
+    scenario.advance(0)
     client.read()
     assert client.goaways == [(0, 0)]
     assert client.peer.ended == "closed"
@@ -599,6 +601,11 @@ CONNECT = (
 )
 
 
+SWITCH = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %b\r\n\r\n"
+)
+
+
 def switch(backend):
     from revproxy.http.h2responses import accept_of
 
@@ -606,10 +613,7 @@ def switch(backend):
     assert request.get(b"Upgrade") == b"websocket"
     assert request.get(b"Sec-WebSocket-Version") == b"13"
     accept = accept_of(request.get(b"Sec-WebSocket-Key"))
-    return (
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %b\r\n\r\n"
-        % accept
-    )
+    return SWITCH % accept
 
 
 def test_a_tunnel(play):
@@ -647,9 +651,7 @@ def test_a_wrong_answer_to_the_handshake(play):
     _scenario, client, backend = met(play)
     stream = client.begin(CONNECT, ended=False)
     backend.expect_request(b"GET", b"/chat")
-    backend.send(
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n"
-    )
+    backend.send(SWITCH % b"x")
     assert client[stream].status == b"502"
 
 

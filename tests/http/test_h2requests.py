@@ -224,7 +224,7 @@ def test_malformed(case: str) -> None:
     assert error_of(MALFORMED[case], ended=True, by=TRUSTED) == BAD
 
 
-@pytest.mark.parametrize("case", set(MALFORMED) - {"length without a body"})
+@pytest.mark.parametrize("case", sorted(set(MALFORMED) - {"length without a body"}))
 def test_malformed_with_a_body_to_come(case: str) -> None:
     assert error_of(MALFORMED[case], ended=False) == BAD
 
