@@ -53,11 +53,15 @@ OPTIONS = {
         "--data-binary",
         "--resolve",
         "--http1.1",
+        "--http2",
+        "--http2-prior-knowledge",
+        "--cert",
+        "--key",
     },
     "revproxy": {"--config", "--listen", "--to", "--route", "--version", "--help"},
     "twistd": {
         *("--config", "--listen", "--to", "--route"),
-        *("-n", "--reactor", "--pidfile", "--logfile", "--uid", "--gid", "--umask", "--syslog"),
+        *("--path", "-n", "--reactor", "--pidfile", "--logfile", "--uid", "--gid", "--umask", "--syslog"),
     },
 }
 

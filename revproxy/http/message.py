@@ -91,12 +91,13 @@ _KINDS: dict[bytes, int] = {
 
 #: How fields begin that tell a backend of a client's certificate or TLS, in whatever proxy's words: Client-Cert and
 #: Client-Cert-Chain (RFC 9440), and those of nginx, HAProxy, Apache, Traefik, Envoy, Azure, AWS, Google and Cloudflare.
-#: All are FORWARDED. Looked at once for each field line that is not remembered: 0.2 us.
+#: All are FORWARDED. Looked for in field lines that are not remembered only.
 _TELL_CERTIFICATES = (
     b"client-cert", b"x-client-cert", b"x-client-verify", b"x-client-dn", b"x-client-s-dn", b"x-ssl-", b"ssl-",
     b"x-tls-client-", b"tls-client-", b"x-mtls-", b"x-forwarded-client-cert", b"x-forwarded-tls-", b"x-forwarded-ssl-",
     b"x-arr-clientcert", b"x-arr-ssl", b"x-amzn-mtls-", b"x-amzn-tls-", b"cf-client-cert", b"cf-cert-", b"x-clientcert",
 )  # fmt: skip
+_TELL_BEGINNINGS = frozenset(name[:4] for name in _TELL_CERTIFICATES)  # most names are told apart by one look-up
 
 
 #: FORWARDED fields that the proxy writes itself: nobody else's reach a backend beside them.
@@ -110,7 +111,10 @@ def kind_of(name: bytes) -> int:
     twin of a name that has a kind still goes no further than a hop-by-hop field does.
     """
     if b"_" not in name:
-        return _KINDS.get(name) or (FORWARDED if name.startswith(_TELL_CERTIFICATES) else 0)
+        kind = _KINDS.get(name, 0)
+        if kind or name[:4] not in _TELL_BEGINNINGS:
+            return kind
+        return FORWARDED if name.startswith(_TELL_CERTIFICATES) else 0
     twin = kind_of(name.replace(b"_", b"-")) & ~MAPPED
     return UNDERSCORE | HOP if twin else UNDERSCORE
 
