@@ -326,7 +326,7 @@ class Broken:
 @pytest.mark.parametrize("size", [60_000, WHOLE])
 def test_an_encoder_that_raises_cuts_the_client(play_once, monkeypatch, size):
     """In a thread's piece (``WHOLE``), and in one that is small."""
-    monkeypatch.setattr("revproxy.coding.encoders.GzipEncoder", Broken)
+    monkeypatch.setattr("revproxy.coding.encoders.IsalEncoder", Broken)
     scenario = play_once(ON)
     client, backend = scenario.client(), scenario.backend(ADDRESS)
     client.send(get(b"/", ACCEPT + b"gzip"))
