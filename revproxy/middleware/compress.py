@@ -61,7 +61,10 @@ class Compressing:
     def at_once(self, exchange: Exchange, response: Response, body: bytes) -> bytes | None:
         """A body that is there whole, under a head that repeats, where no other hook has a say.
 
-        What was made of the head is found by the head, and no filter is made.
+        What was made of the head is found by the head, and no filter is made: 2 us beside the compression itself,
+        where copying the head, running the hook and a filter took 12.
+
+        :return: as :attr:`revproxy.routing.Route.at_once` says.
         """
         block = response.block
         if type(block) is not ResponseBlock:
