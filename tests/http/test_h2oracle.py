@@ -98,11 +98,11 @@ def sections(draw: st.DrawFn) -> list[Pair]:
         pairs = pairs + draw(st.lists(st.tuples(plain_names, plain_values), max_size=8))
     else:
         pairs = pairs + draw(st.lists(st.tuples(names, values), max_size=4))
-    for _ in range(draw(st.sampled_from([0, 0, 0, 1, 2]))):
+    for _ in range(draw(st.sampled_from([0, 0, 1, 1, 2]))):
         if not pairs:
             break
         at = draw(st.integers(0, len(pairs) - 1))
-        kind = draw(st.sampled_from(["odd", "odd", "repeat", "delete", "swap"]))
+        kind = draw(st.sampled_from(["odd", "odd", "repeat", "delete", "swap", "host", "length"]))
         if kind == "odd":
             part = draw(st.integers(0, 1))
             text = pairs[at][part]
@@ -110,7 +110,12 @@ def sections(draw: st.DrawFn) -> list[Pair]:
             text = text[:cut] + draw(st.sampled_from(ODD)) + text[cut:]
             pairs[at] = (text, pairs[at][1]) if part == 0 else (pairs[at][0], text)
         elif kind == "repeat":
-            pairs = [*pairs, pairs[at]]
+            pairs = [*pairs[: at + 1], *pairs[at:]]
+        elif kind == "host":
+            authority = dict(pairs).get(b":authority", b"a")
+            pairs = [*pairs, (b"host", draw(st.sampled_from([authority, authority.swapcase(), b"other"])))]
+        elif kind == "length":
+            pairs = [*pairs, (b"content-length", draw(st.sampled_from([b"0", b"3", b"03"])))]
         elif kind == "delete":
             pairs = pairs[:at] + pairs[at + 1 :]
         else:
