@@ -144,7 +144,7 @@ def model(pairs: list[Pair], ended: bool) -> dict[str, Any]:
     method = pseudo[b":method"]
     if method == b"CONNECT":
         method, length = b"GET", 0
-        if pseudo[b":protocol"] == b"websocket":
+        if pseudo[b":protocol"].lower() == b"websocket":
             fields = [f for f in fields if f[0] != b"sec-websocket-key"]
             if b"sec-websocket-version" not in dict(fields):
                 fields.append((b"sec-websocket-version", b"13"))
@@ -155,7 +155,7 @@ def model(pairs: list[Pair], ended: bool) -> dict[str, Any]:
         "host": host,
         "fields": fields,
         "length": length,
-        "upgrade": pseudo.get(b":protocol"),
+        "upgrade": pseudo[b":protocol"].lower() if b":protocol" in pseudo else None,
         "expects": any(name == b"expect" for name, _ in rest) and length != 0,
         "trailers": any(name == b"te" for name, _ in rest),
     }
@@ -231,7 +231,7 @@ def check_sent(request: Request, pairs: list[Pair], ended: bool, host: bytes | N
     """The head that a backend gets says what the section says, to everybody."""
     meant = model(pairs, ended)
     stranger = not request.arrival.trusted
-    sent = head_of(request, rules(host, forwarded), upgrade=(b"websocket", b"x"))
+    sent = head_of(request, rules(host, forwarded), upgrade=((meant["upgrade"] or b"").partition(b"/")[0],))
     assert sent.count(b"\r\n\r\n") == 1
     assert not re.search(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", sent)
     assert sent.count(b"\r") == sent.count(b"\n") == sent.count(b"\r\n")
