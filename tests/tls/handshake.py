@@ -61,16 +61,17 @@ class Client:
 
 
 def shake(client: Client, server: ssl.SSLObject, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> int:
-    """Shake hands and send a byte each way, so that tickets arrive; how often the client had to wait.
+    """Shake hands and send a byte each way, so that tickets arrive; how many flights of the client it took.
 
     :raises ssl.SSLError: what either side raises.
     """
     incoming.write(client.hello)
     done = [False, False]
-    waits = 0
+    flights = 0
     while not all(done):
-        assert waits < 6, "no handshake comes of it"
+        assert flights < 6, "no handshake comes of it"
         if not done[1]:
+            flights += 1
             try:
                 server.do_handshake()
                 done[1] = True
@@ -78,7 +79,6 @@ def shake(client: Client, server: ssl.SSLObject, incoming: ssl.MemoryBIO, outgoi
                 pass
         client.incoming.write(outgoing.read())
         done[0] = client.turn()
-        waits += 1
         incoming.write(client.outgoing.read())
     server.write(b"s")
     client.incoming.write(outgoing.read())
@@ -86,7 +86,7 @@ def shake(client: Client, server: ssl.SSLObject, incoming: ssl.MemoryBIO, outgoi
     client.ssl.write(b"c")
     incoming.write(client.outgoing.read())
     assert server.read(2) == b"c"
-    return waits
+    return flights
 
 
 def vector(size: int, content: bytes) -> bytes:
