@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterable
 from typing import Any
 
+from revproxy.tls.hello import Hello
 from tests.certificates import Certified
 
 TLS12 = ssl.TLSVersion.TLSv1_2
@@ -87,6 +88,20 @@ def shake(client: Client, server: ssl.SSLObject, incoming: ssl.MemoryBIO, outgoi
     incoming.write(client.outgoing.read())
     assert server.read(2) == b"c"
     return flights
+
+
+def hello(**offered: Any) -> Hello:
+    """What a client of today offers, and what it offers otherwise."""
+    fields: dict[str, Any] = {
+        "server_name": "a.example",
+        "protocols": (),
+        "versions": (0x0304,),
+        "groups": (29, 23),
+        "key_shares": (29,),
+        "signatures": (0x0403, 0x0804),
+        "ciphers": (0x1301,),
+    }
+    return Hello(**(fields | offered))
 
 
 def vector(size: int, content: bytes) -> bytes:

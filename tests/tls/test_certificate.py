@@ -6,29 +6,16 @@ import os
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
 from revproxy.tls import certificate as module
 from revproxy.tls.certificate import CertificateError, read_pair
-from revproxy.tls.hello import Hello
-from tests.certificates import Certified, authority
+from tests.certificates import authority
+from tests.tls.handshake import hello
 
 ROOT = authority()
 MIDDLE = ROOT.issues(authority=True, called="Middle CA")
 RSA_KEY = rsa.generate_private_key(65537, 2048)
-
-
-def hello(**offered: Any) -> Hello:
-    fields: dict[str, Any] = {
-        "server_name": "a.example",
-        "protocols": (),
-        "versions": (0x0304,),
-        "groups": (29, 23),
-        "key_shares": (29,),
-        "signatures": (0x0403, 0x0804),
-        "ciphers": (0x1301,),
-    }
-    return Hello(**(fields | offered))
 
 
 @pytest.mark.parametrize(
@@ -181,10 +168,9 @@ def test_what_is_wrong_with_files(tmp_path) -> None:
             ec.generate_private_key(ec.SECP256K1()),
             'the key in "a.key" is on the curve secp256k1, which TLS clients don\'t know',
         ),
-        (dsa.generate_private_key(2048), 'the key in "a.key" is neither ECDSA, RSA nor Ed25519'),
+        (ed448.Ed448PrivateKey.generate(), 'the key in "a.key" is neither ECDSA, RSA nor Ed25519'),
     ],
 )
 def test_keys_that_are_not_served(tmp_path, key, why) -> None:
-    made = Certified("a.example", key=key)
-    made.write(tmp_path, "a")
+    ROOT.issues("a.example", key=key).write(tmp_path, "a")
     assert refused(tmp_path / "a.pem", tmp_path / "a.key") == why

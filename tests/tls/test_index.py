@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from revproxy.tls.certificate import Certificate, read_pair
 from revproxy.tls.index import SOON, Index, Served, make_index, remarks
 from tests.certificates import authority
-from tests.tls.test_certificate import hello
+from tests.tls.handshake import hello
 
 DAY = 86400.0
 NOW = 1_800_000_000.0

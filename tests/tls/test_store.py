@@ -19,7 +19,7 @@ from revproxy.tls import store as module
 from revproxy.tls.certificate import Certificate, CertificateError
 from revproxy.tls.store import INTERVAL, CertificateStore
 from tests.certificates import Certified, authority
-from tests.tls.test_certificate import hello
+from tests.tls.handshake import hello
 
 ROOT = authority()
 

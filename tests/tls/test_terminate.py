@@ -18,8 +18,7 @@ from revproxy.tls.context import GROUPS
 from revproxy.tls.hello import read_hello
 from revproxy.tls.terminate import Accepted, Refused, Terminator, client_of
 from tests.certificates import authority
-from tests.tls.handshake import TLS12, TLS13, Client, client_context, shake
-from tests.tls.test_certificate import hello
+from tests.tls.handshake import TLS12, TLS13, Client, client_context, hello, shake
 
 ROOT = authority()
 
