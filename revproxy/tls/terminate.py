@@ -29,7 +29,6 @@ from revproxy.tls.certificate import Certificate
 from revproxy.tls.challenges import ACME_TLS, Challenges
 from revproxy.tls.context import GROUPS, certificate_context, initial_context
 from revproxy.tls.hello import TLS12, TLS13, Hello
-from revproxy.tls.identity import ClientIdentity as ClientIdentity, client_of as client_of
 from revproxy.tls.internal import INTERVAL, ensure
 from revproxy.tls.store import CertificateStore
 
