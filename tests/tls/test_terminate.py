@@ -16,7 +16,8 @@ from revproxy.tls.certificate import CertificateError
 from revproxy.tls.challenges import Challenges
 from revproxy.tls.context import GROUPS
 from revproxy.tls.hello import read_hello
-from revproxy.tls.terminate import Accepted, Refused, Terminator, client_of
+from revproxy.tls.identity import client_of
+from revproxy.tls.terminate import Accepted, Refused, Terminator
 from tests.certificates import authority
 from tests.tls.handshake import TLS12, TLS13, Client, client_context, hello, shake
 
@@ -181,7 +182,7 @@ def test_clients_that_show_certificates(listening, tmp_path, version) -> None:
         assert client.session_reused is (session is not None)
         identity = client_of(accepted.ssl)
         assert identity is not None and identity.subject == "CN=A client"
-        assert identity.names == ("DNS:client.example", "IP:192.0.2.9")
+        assert identity.sans == ("DNS:client.example", "IP:192.0.2.9")
     with pytest.raises(ssl.SSLError):
         listener.meet(client_context(ROOT, version=version))
     if version is TLS12:
