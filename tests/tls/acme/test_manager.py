@@ -6,6 +6,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -176,10 +177,12 @@ def test_a_failure_is_one_line_and_tried_again_later_and_later(stage: Stage, lin
         stage.pass_by(1)
         if stage.authority.requests.count("orders") > before or not starts:
             starts.append(stage.clock.seconds())
-    gaps = [later - earlier for earlier, later in zip(starts, starts[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(starts)]
     assert all(0.79 * 60 * 2**i - 1 <= gap <= 1.21 * 60 * 2**i + 1 for i, gap in enumerate(gaps)), gaps
     assert len(lines) == 6
-    start = f'no certificate for a.test, b.test from {DIRECTORY}: "https://acme.test/orders": rejectedIdentifier: a.test'
+    start = (
+        f'no certificate for a.test, b.test from {DIRECTORY}: "https://acme.test/orders": rejectedIdentifier: a.test'
+    )
     assert lines[0].startswith(start) and "\n" not in lines[0] and "\x00" not in lines[0]
     assert lines[0].endswith("there is none yet")
     assert stage.renewed == 0
@@ -285,7 +288,9 @@ def test_a_folder_that_is_not_there(stage: Stage, lines: list[str]) -> None:
 
 def test_an_authority_file_that_is_not_there(stage: Stage, lines: list[str]) -> None:
     written = evolve(WRITTEN, ca="no-such.pem")
-    AcmeManager(written, str(stage.folder), stage.challenges, stage.clock, renewed=stage.count, chance=Random(7)).start()
+    AcmeManager(
+        written, str(stage.folder), stage.challenges, stage.clock, renewed=stage.count, chance=Random(7)
+    ).start()
     assert '"no-such.pem" can\'t be read: no such file or directory' in lines[0]
 
 
