@@ -88,6 +88,7 @@ class Threads(Clock):
     def __init__(self) -> None:
         super().__init__()
         self.work: list[Callable[[], None]] = []
+        self.results: list[Any] = []
 
     def getThreadPool(self) -> Threads:
         return self
@@ -99,6 +100,7 @@ class Threads(Clock):
             except Exception:
                 told(False, Failure())
             else:
+                self.results.append(result)  # or the collector would close it
                 told(True, result)
 
         self.work.append(run)
