@@ -15,6 +15,8 @@ PEERS = {
     "openssl": ("openssl",),
     "node": ("node", "nodejs"),
     "dnsmasq": ("dnsmasq",),
+    "pebble": ("pebble",),
+    "pebble-challtestsrv": ("pebble-challtestsrv",),
 }
 
 #: Set to 1, an absent peer fails the tests that want it, instead of skipping them.
