@@ -15,6 +15,9 @@ PEERS = {
     "openssl": ("openssl",),
     "node": ("node", "nodejs"),
     "dnsmasq": ("dnsmasq",),
+    "nghttp": ("nghttp",),
+    "h2load": ("h2load",),
+    "chromium": ("chromium", "chromium-browser", "google-chrome"),
 }
 
 #: Set to 1, an absent peer fails the tests that want it, instead of skipping them.

@@ -13,6 +13,7 @@ Rules of this module:
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 import struct
@@ -322,6 +323,38 @@ class Peer:
             if not got.ends:
                 self.write(window_update(got.stream, self._grant))
             self._grant = 0
+
+    def push(self, patience: float) -> None:
+        """Send what was written. :raises Silent: when the server takes no more for so many seconds.
+
+        :raises Gone: when it closed, and nothing of what it said before is left to read.
+        """
+        out, self._unsent = self._unsent, bytearray()
+        self.socket.settimeout(patience)
+        try:
+            self.socket.sendall(out)
+        except TimeoutError:
+            raise Silent from None
+        except (ConnectionError, ssl.SSLError):
+            # what came before the end can still be read, as a rule
+            self.read(patience)
+
+    def waiting(self) -> list[Frame]:
+        """Return the frames that are here already. :raises Gone: closed, and there are none."""
+        frames: list[Frame] = []
+        while True:
+            here = len(self._buffer) >= 9 and len(self._buffer) >= 9 + int.from_bytes(self._buffer[:3], "big")
+            pending = isinstance(self.socket, ssl.SSLSocket) and self.socket.pending()
+            if not here and not pending and not select.select([self.socket], [], [], 0)[0]:
+                return frames
+            try:
+                frames.append(self.read(0.02))
+            except Silent:
+                return frames
+            except Gone:
+                if frames:
+                    return frames
+                raise
 
     def response(self, stream: int) -> tuple[list[tuple[str, str]], bytes, list[tuple[str, str]]]:
         """Read until a stream ends; return the last head, the body and the trailers. Other streams' frames are lost.
