@@ -44,6 +44,8 @@ class Record:
     :param fault: the word of the fault, ``""`` for none.
     :param retries: how many further backends were asked.
     :param detail: free text for the error log; in neither format.
+    :param tls_version: of the client's connection, ``""`` for none; in JSON only.
+    :param tls_client_subject: of the certificate that the client showed, ``""`` for none; in JSON only.
     """
 
     time: float
@@ -68,6 +70,8 @@ class Record:
     referer: bytes = b""
     user_agent: bytes = b""
     detail: str = ""
+    tls_version: str = ""
+    tls_client_subject: str = ""
 
 
 def format_combined(record: Record) -> str:
@@ -101,7 +105,8 @@ def format_json(record: Record) -> str:
 
     ``time`` is ISO 8601 in UTC with milliseconds; ``connect_ms``, ``first_byte_ms`` and
     ``total_ms`` are milliseconds with three decimals, ``null`` where there was nothing to measure;
-    ``bytes`` and ``received`` count the bodies to and from the client.
+    ``bytes`` and ``received`` count the bodies to and from the client. ``tls_version`` and
+    ``tls_client_subject`` are there only where the connection has them.
     """
     values = (
         record.method,
@@ -139,6 +144,11 @@ def format_json(record: Record) -> str:
         referer,
         agent,
     )
+    if record.tls_version:
+        line = line[:-1] + b',"tls_version":%b' % _json_name(record.tls_version)
+        if record.tls_client_subject:
+            line += b',"tls_client_subject":%b' % _json_name(record.tls_client_subject)
+        line += b"}"
     return line.decode("ascii")
 
 
@@ -176,8 +186,8 @@ def _json_inside(value: bytes) -> bytes:
     return _json_text(value.decode("latin-1"))[1:-1]
 
 
-# Only for clients' addresses and for names that the operator gave: what else a peer sends could
-# fill a table with long values.
+# Only for clients' addresses, for names that the operator gave, and for subjects that an authority of the operator's
+# signed: what else a peer sends could fill a table with long values.
 _json_name = lru_cache(maxsize=1024)(_json_text)
 
 

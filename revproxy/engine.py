@@ -73,8 +73,7 @@ class Engine:
         self._most = limits.connections or default_connections()
         self._most_per_address = limits.connections_per_address
         self._per_address: dict[str, int] = {}
-        self._refused = 0
-        self._refused_at = float("-inf")
+        self._refused: dict[str, tuple[int, float]] = {}
         self._idle: Deferred[None] | None = None
         self._reported = 0
         self._reported_at = float("-inf")
@@ -90,14 +89,22 @@ class Engine:
             return TOO_MANY_FROM_ADDRESS
         return None
 
-    def refused(self, fault: Fault, peer: str) -> None:
-        """Log a refused connection; under a flood one line in a while, with the count."""
-        self._refused += 1
+    def refused(self, fault: Fault, peer: str, detail: str = "") -> None:
+        """Log a refused connection; under a flood one line in a while for each kind of refusal, with the count."""
+        word = fault.word
+        count, at = self._refused.get(word, (0, float("-inf")))
+        count += 1
         now = self.seconds()
-        if now - self._refused_at >= _REFUSED_EVERY:
-            _log.warn("{n} connection(s) refused, the last from {peer}: {w}", n=self._refused, peer=peer, w=fault.word)
-            self._refused_at = now
-            self._refused = 0
+        if now - at >= _REFUSED_EVERY:
+            _log.warn(
+                "{n} connection(s) refused, the last from {peer}: {w}{detail}",
+                n=count,
+                peer=peer or "a local client",
+                w=word,
+                detail=f": {detail[:200]}" if detail else "",
+            )
+            count, at = 0, now
+        self._refused[word] = (count, at)
 
     def opened(self, connection: Any, peer: str) -> None:
         """A client connection is there."""
@@ -199,6 +206,7 @@ def record_of(exchange: Exchange) -> Record:
         status = response.status
     else:
         status = 0 if fault is None else fault.status
+    tls = request.arrival.tls
     return Record(
         time.time(),
         request.client,
@@ -222,4 +230,6 @@ def record_of(exchange: Exchange) -> Record:
         headers.get(b"referer") or b"",
         headers.get(b"user-agent") or b"",
         exchange.detail,
+        "" if tls is None else tls.version,
+        "" if tls is None or tls.client is None else tls.client.subject,
     )

@@ -21,7 +21,6 @@ from typing import Any, ClassVar
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredList, inlineCallbacks
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 from twisted.python import usage
@@ -29,13 +28,14 @@ from twisted.python import usage
 from revproxy import __version__
 from revproxy.accesslog import AccessLog, install_reopen_signal
 from revproxy.config.compile import compile_config
-from revproxy.config.endpoints import server_endpoint
 from revproxy.config.errors import ConfigError
 from revproxy.config.load import load_file
-from revproxy.config.model import Config
+from revproxy.config.model import Acme, Config
 from revproxy.config.options import from_options
-from revproxy.downstream.factory import ClientFactory
 from revproxy.engine import Engine
+from revproxy.listener import Listener
+from revproxy.tls.challenges import Challenges
+from revproxy.tls.wellknown import ChallengeTable
 
 _log = Logger()
 
@@ -124,7 +124,7 @@ class ReverseProxyService(MultiService):
     :param config: what was written.
     :param reactor: the reactor, the global one by default.
     :param owns_process: whether to handle signals and to exit on errors.
-    :ivar engine: the live centre. :ivar ports: the listening ports, once started.
+    :ivar engine: the live centre.
     :ivar exit_status: what the process should end with.
     :raises ConfigError: when something the configuration names can't be found.
     """
@@ -140,9 +140,14 @@ class ReverseProxyService(MultiService):
         path = written.path if written.path == "-" else os.path.join(config.base, written.path)
         self._log_folder = None if path == "-" else os.path.dirname(os.path.abspath(path))
         self.access_log = AccessLog(path, written.format, self.reactor) if written.enabled else None
-        table = compile_config(config, self.reactor)
+        table: Any = compile_config(config, self.reactor)
+        challenges = Challenges()
+        if any(listen.tls is not None and isinstance(listen.tls.acme, Acme) for listen in config.listen):
+            table = ChallengeTable(table, challenges)
         self.engine = Engine(table, config.server, self.reactor, self.access_log)
-        self.ports: list[Any] = []
+        self._challenges = challenges
+        self._listeners: list[Listener] = []
+        self._open: list[Listener] = []
         self.exit_status = 0
         self.in_background = False
         self._listening = False
@@ -179,23 +184,27 @@ class ReverseProxyService(MultiService):
             return
         self._listening = True
         errors: list[tuple[str, BaseException]] = []
-        for listen in self.config.listen:
-            factory = ClientFactory(self.engine, listen.name or listen.endpoint, _scheme(listen.endpoint))
+        for written in self.config.listen:
             try:
-                waiting = serverFromString(self.reactor, server_endpoint(listen.endpoint)).listen(factory)
+                listener = Listener(written, self.config.base, self.engine, self._challenges)
+                self._listeners.append(listener)
+                waiting = listener.listen()
             except Exception as e:
-                errors.append((f"listen {listen.endpoint!r}: {e}", e))
+                errors.append((f"listen {written.endpoint!r}: {e}", e))
                 continue
-            waiting.addCallback(self._listens, factory)
-            waiting.addErrback(self._does_not_listen, listen.endpoint, errors)
+            waiting.addCallback(self._listens, listener)
+            waiting.addErrback(self._does_not_listen, written.endpoint, errors)
         if errors:
             self._give_up(*errors[0])
         self._started = True
 
-    def _listens(self, port: Any, factory: ClientFactory) -> None:
-        self.ports.append(port)
-        address = port.getHost()
-        factory.listening(address)
+    @property
+    def ports(self) -> list[Any]:
+        """The listening ports there are."""
+        return [listener.port for listener in self._open]
+
+    def _listens(self, address: Any, listener: Listener) -> None:
+        self._open.append(listener)
         host, number = getattr(address, "host", None), getattr(address, "port", None)
         _log.info("listening on {where}", where=f"{host}:{number}" if host is not None else str(address))
 
@@ -216,8 +225,8 @@ class ReverseProxyService(MultiService):
             self.reactor.stop()
 
     def _give_up(self, why: str, error: BaseException) -> None:
-        for port in self.ports:
-            port.stopListening()
+        for listener in self._open:
+            Deferred.fromCoroutine(listener.stop())
         if self.in_background:
             raise RuntimeError(why) from None
         if self.owns_process:
@@ -243,13 +252,15 @@ class ReverseProxyService(MultiService):
         """Stop accepting, finish what is in flight, cut the rest; fires when all is done."""
         yield super().stopService()
         undo_signals = self._second_signal_cuts() if self.owns_process else None
-        stopping = [Deferred.fromCoroutine(_stop_port(port)) for port in self.ports]
-        self.ports = []
+        listeners, self._listeners, self._open = self._listeners, [], []
+        stopping = [Deferred.fromCoroutine(listener.stop()) for listener in listeners]
         self._listening = False
         if self.engine.connections:
             _log.info("stopping: {n} connection(s) open", n=len(self.engine.connections))
         yield self.engine.drain(self.config.server.drain_timeout)
         yield DeferredList(stopping)
+        for listener in listeners:
+            listener.close()
         for upstream in self.engine.table.upstreams.values():
             upstream.close()
         if self.access_log is not None:
@@ -275,16 +286,8 @@ class ReverseProxyService(MultiService):
         return undo
 
 
-async def _stop_port(port: Any) -> None:
-    await port.stopListening()
-
-
 def _restore(number: int, handler: Any) -> None:
     signal.signal(number, handler)
-
-
-def _scheme(endpoint: str) -> bytes:
-    return b"https" if endpoint.startswith(("ssl:", "tls:")) else b"http"
 
 
 def _say_hup() -> None:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Protocol
 
-from revproxy.http.message import Request
+from revproxy.http.message import ClientIdentity, Request, TlsInfo
 from revproxy.http.parameters import cookie
 
 
@@ -77,6 +77,18 @@ def _server_port(subject: Subject) -> bytes:
     return b"%d" % port if port else b""
 
 
+def _tls(read: Callable[[TlsInfo], bytes]) -> Value:
+    def value(subject: Subject) -> bytes:
+        tls = subject.request.arrival.tls
+        return b"" if tls is None else read(tls)
+
+    return value
+
+
+def _tls_client(read: Callable[[ClientIdentity], bytes]) -> Value:
+    return _tls(lambda tls: b"" if tls.client is None else read(tls.client))
+
+
 _VALUES: dict[str, Value] = {
     "client_ip": lambda s: s.request.client.encode("utf-8", "replace"),
     "client_port": _client_port,
@@ -93,6 +105,14 @@ _VALUES: dict[str, Value] = {
     "upstream": lambda s: s.upstream_name.encode(),
     "backend": lambda s: s.backend_name.encode(),
     "server_port": _server_port,
+    "tls_version": _tls(lambda tls: tls.version.encode()),
+    "tls_cipher": _tls(lambda tls: tls.cipher.encode()),
+    "tls_server_name": _tls(lambda tls: (tls.server_name or "").encode("utf-8", "replace")),
+    "tls_client_subject": _tls_client(lambda client: client.subject.encode("utf-8", "replace")),
+    "tls_client_san": _tls_client(ClientIdentity.joined_sans),
+    "tls_client_fingerprint": _tls_client(lambda client: client.fingerprint.encode()),
+    "tls_client_serial": _tls_client(lambda client: client.serial.encode()),
+    "tls_client_certificate": _tls_client(lambda client: client.header),
 }
 
 #: The known names; besides them ``http_NAME`` (a request field, dashes written as underscores)

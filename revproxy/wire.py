@@ -9,7 +9,9 @@ Rules of this module:
   CPU for a proxied 1 KiB request. Any other transport (TLS, wrappers, memory) is used as it is;
 * reading is paused by reasons, one bit each, and goes on when no reason is left;
 * a connection has one timer. Moving its deadline later is one attribute write (0.6 us where
-  ``callLater`` and ``cancel`` take 4): the timer finds out when it fires.
+  ``callLater`` and ``cancel`` take 4): the timer finds out when it fires;
+* TLS of our own (:mod:`revproxy.tls.session`) is a step on the way in and one on the way out: what is
+  counted and queued here is what is on the wire.
 """
 
 from __future__ import annotations
@@ -17,12 +19,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from socket import IPPROTO_TCP, MSG_PEEK, TCP_NODELAY
-from typing import Any
+from ssl import SSLError
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet import main, tcp
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IPushProducer, ISSLTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+if TYPE_CHECKING:
+    from revproxy.tls.session import Session
 
 try:
     from fcntl import ioctl
@@ -51,7 +57,8 @@ class Wire:
     """A protocol that sends at once, pauses by reason and has one deadline.
 
     ``dataReceived`` is an attribute: assigning a method to it *is* the change of state.
-    ``is_full`` says that more waits to be sent than should.
+    ``is_full`` says that more waits to be sent than should. ``session`` is the TLS it speaks, once
+    its handshake is done, or ``None``.
     Subclasses define ``connected``, ``lost``, ``half_closed``, ``expired``, ``full`` and ``drained``.
     """
 
@@ -69,6 +76,7 @@ class Wire:
         "deadline",
         "flushed",
         "is_full",
+        "session",
         "transport",
     )
 
@@ -82,6 +90,7 @@ class Wire:
         self.bytes_out = 0
         self.flushed = 0
         self.is_full = False
+        self.session: Session | None = None
         self._due = NEVER
         self._call: Any = None
         self._pausing = 0
@@ -99,7 +108,7 @@ class Wire:
             # an endpoint's wrapping protocol may stand between; and no frame is the fastest frame
             untyped: Any = transport
             untyped.protocol = self
-            untyped.doRead = self._do_read
+            untyped.doRead = self._do_read if self.session is None else self._do_read_sealed
             with suppress(OSError):  # a Unix socket has no such delay
                 transport.socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
         else:
@@ -122,6 +131,39 @@ class Wire:
         take(data)
         return None
 
+    def _do_read_sealed(self) -> Any:
+        recv = self._recv
+        try:
+            data = recv(READ)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return main.CONNECTION_LOST
+        if not data:
+            return main.CONNECTION_DONE
+        self.open(data)
+        return None
+
+    def open(self, data: bytes) -> None:
+        """Bytes of the TLS connection came; at first ``b""``, for what came with the handshake."""
+        session = self.session
+        if session is None:
+            return
+        try:
+            plain = session.open(data)
+        except SSLError:
+            self.send(session.pending(), True)  # an alert says what was wrong
+            self.cut()
+            return
+        if session.outgoing.pending:
+            self.send(session.pending(), True)
+        if plain:
+            take = self.dataReceived
+            take(plain)
+        if session.ended and self.session is session:
+            session.ended = False
+            self.half_closed()
+
     def connectionMade(self) -> None:
         """Part of IProtocol; :meth:`makeConnection` calls :meth:`connected` itself."""
 
@@ -133,7 +175,7 @@ class Wire:
             self._call = None
         self.lost(reason)
         self.dataReceived = ignore
-        self.transport = None
+        self.transport = self.session = None
 
     def readConnectionLost(self) -> None:
         self.half_closed()
@@ -155,14 +197,22 @@ class Wire:
 
     # -- sending
 
-    def send(self, data: bytes) -> bool:
+    def send(self, data: bytes, sealed: bool = False) -> bool:
         """Send now what the kernel takes and queue the rest; ``False`` when the peer is gone.
 
         ``False`` means that none of ``data`` was taken.
+
+        :param sealed: it is TLS records already.
         """
         transport = self.transport
         if transport is None:
             return False
+        session = self.session
+        if session is not None and not sealed:
+            try:
+                data = session.seal(data)
+            except SSLError:
+                return False
         self.bytes_out += len(data)
         raw_send = self._raw_send
         if raw_send is not None and not transport._tempDataBuffer and not transport.dataBuffer:
@@ -184,7 +234,13 @@ class Wire:
     def send_both(self, head: bytes, body: bytes) -> bool:
         """As :meth:`send` of the two together, without making one of them: for a large ``body``."""
         transport = self.transport
-        if self._raw_send is None or transport is None or transport._tempDataBuffer or transport.dataBuffer:
+        if (
+            self._raw_send is None
+            or self.session is not None
+            or transport is None
+            or transport._tempDataBuffer
+            or transport.dataBuffer
+        ):
             return self.send(head + body)
         try:
             sent = transport.socket.sendmsg((head, body))
@@ -231,6 +287,8 @@ class Wire:
     def half_close(self) -> None:
         """Say that nothing more will be sent, once what is queued has gone out."""
         if self.transport is not None:
+            if self.session is not None:
+                self.send(self.session.close(), True)
             self._unregister()
             lose = (
                 None
@@ -245,6 +303,8 @@ class Wire:
 
     def close(self) -> None:
         """Close once what is queued has gone out; at once, when nothing is."""
+        if self.session is not None:
+            self.send(self.session.close(), True)
         transport = self.transport
         if transport is None:
             return

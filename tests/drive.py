@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol
@@ -20,6 +21,8 @@ from revproxy.config.compile import compile_config
 from revproxy.config.model import Config
 from revproxy.downstream.factory import ClientFactory
 from revproxy.engine import Engine
+from revproxy.http.message import TlsInfo
+from revproxy.listener import client_factory
 
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: %b\r\nConnection: Upgrade\r\n\r\n"
 
@@ -102,8 +105,7 @@ class World(MemoryReactorClock):  # type: ignore[misc]  # untyped in Twisted
         self.factories: dict[str, ClientFactory] = {}
         for listen in config.listen:
             name = listen.name or listen.endpoint
-            scheme = b"https" if listen.endpoint.startswith("ssl:") else b"http"
-            self.factories[name] = ClientFactory(self.engine, name, scheme)
+            self.factories[name] = client_factory(listen, self.engine)
             self.factories[name].listening(IPv4Address("TCP", "127.0.0.1", 8080))
 
     def log(self, record: Record) -> None:
@@ -142,13 +144,23 @@ class World(MemoryReactorClock):  # type: ignore[misc]  # untyped in Twisted
                     for end in link:
                         end.protocol.connectionLost(Failure(ConnectionDone()))
 
-    def say(self, *pieces: bytes, listen: str = "", peer: str = "192.0.2.7", wait: float = 0.0) -> bytes:
+    def say(
+        self,
+        *pieces: bytes,
+        listen: str = "",
+        peer: str = "192.0.2.7",
+        wait: float = 0.0,
+        tls: TlsInfo | None = None,
+    ) -> bytes:
         """Send the pieces on one connection; what was answered, and then the client leaves.
 
         :param wait: seconds that pass after the last piece.
+        :param tls: what is known of the connection's TLS, which is not spoken.
         """
         factory = self.factories[listen or next(iter(self.factories))]
         protocol = factory.buildProtocol(IPv4Address("TCP", peer, 40000))
+        if tls is not None:
+            protocol.arrival = evolve(protocol.arrival, tls=tls)
         transport = Pipe(protocol, peer)
         protocol.makeConnection(transport)
         answer = b""

@@ -106,6 +106,16 @@ def test_combined() -> None:
     )
 
 
+def test_tls_is_in_json_where_there_is_some() -> None:
+    tls = {"tls_version": "TLSv1.3", "tls_client_subject": 'CN=a"\n\u00e4'}
+    record = make(**tls)
+    assert json.loads(format_json(record)) == json.loads(format_json(make())) | tls
+    assert format_json(record).isprintable()
+    assert format_json(record).isascii()
+    assert format_combined(record) == format_combined(make())
+    assert "tls_client_subject" not in format_json(make(tls_version="TLSv1.2"))
+
+
 def test_combined_absent() -> None:
     line = format_combined(make(client="", method=b"", target=b"", status=0, sent=0, referer=b"", user_agent=b""))
     assert line == '- - - [22/Nov/2026:01:04:48 +0000] "-" 000 0 "-" "-"'

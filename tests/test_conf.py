@@ -14,6 +14,7 @@ from twisted.names.dns import Record_SRV
 
 from revproxy.cli import check
 from revproxy.config.load import load_file
+from revproxy.http.message import ClientIdentity, TlsInfo
 from revproxy.upstream.discovery.lookup import Found, Lookup, Services
 from tests.drive import Echo, World
 
@@ -22,6 +23,17 @@ NAMES = sorted(path.stem for path in CONF.glob("*.toml"))
 UPGRADE = ("Connection: Upgrade", "Upgrade: {}", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZQ==")
 JSON = "Content-Type: application/json"
 CDN = {"peer": "203.0.113.9"}
+HTTPS = {"listen": "https"}
+
+
+def shown(subject: str, *sans: str) -> dict[str, Any]:
+    """A connection on which a client showed a certificate."""
+    client = ClientIdentity(subject, sans, "0f", "0A", b":MA==:")
+    return {"tls": TlsInfo("example.com", "TLSv1.3", "TLS_AES_128_GCM_SHA256", client=client)}
+
+
+OPERATOR = shown("CN=ops", "DNS:ops.example.com")
+MEMBER = shown("CN=alice,O=Example", "email:ops.example.com", "URI:spiffe://example.com/opsx")
 
 
 class Case(NamedTuple):
@@ -146,6 +158,48 @@ CASES: dict[str, list[Case]] = {
     "internal-dns": [
         Case("app", 200, "/x", (":8443\nGET /x ", "Host: app.internal:8443")),
         Case("api", 200, "/api/x", ("10.2.0.7:9443\nGET /x ", "Host: one.api.internal:9443")),
+    ],
+    "tls": [
+        Case("to-https", 308, "/x?y", ("Location: https://example.com:8443/x?y\r\n",), "example.com:8080"),
+        Case("app", 200, "/x", ("GET /x ", "x-tls: TLSv1.3 TLS_AES_128_GCM_SHA256"), options=OPERATOR | HTTPS),
+        Case("app", 200, "/x", ("X-Forwarded-Proto: https",), options=OPERATOR | {"listen": "balanced"}),
+    ],
+    "acme": [
+        Case("to-https", 308, "/x", ("Location: https://www.example.com/x\r\n",), "www.example.com"),
+        Case("www", 301, "/x", ("Location: https://example.com/x\r\n",), "www.example.com", options=HTTPS),
+        Case("app", 200, "/x", ("GET /x ", "X-Forwarded-Proto: https"), options=HTTPS),
+    ],
+    "client-certificates": [
+        Case(
+            "admin",
+            200,
+            "/admin/x",
+            (
+                "127.0.0.1:9001\nGET /admin/x ",
+                "client-cert: :MA==:",
+                "x-client-cert-san: DNS:ops.example.com",
+                "not forged",
+            ),
+            fields=("Client-Cert: :forged:", "X-Client-Cert-SAN: DNS:forged.example", "X-SSL-Client-Verify: forged"),
+            options=OPERATOR,
+        ),
+        Case("admin-forbidden", 403, "/admin/x", ("of an operator's",), options=MEMBER),
+        Case("admin-forbidden", 403, "/admin/x", fields=("Client-Cert: :MA==:",)),
+        Case(
+            "members",
+            200,
+            "/members/",
+            ("127.0.0.1:9000\n", "x-client-cert-subject: CN=alice,O=Example"),
+            options=MEMBER,
+        ),
+        Case("members-forbidden", 403, "/members/", options={"tls": TlsInfo(version="TLSv1.3")}),
+        Case(
+            "site",
+            200,
+            "/",
+            ("127.0.0.1:9000\nGET / ", "not Client-Cert", "not forged"),
+            fields=("Client-Cert: :MA==:", "X-Client-Cert-Subject: forged"),
+        ),
     ],
     "policies": [
         Case("account", 401, "/account/", ("Who are you?", "WWW-Authenticate: Bearer", "not X-Signed-In-As")),

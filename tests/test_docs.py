@@ -25,6 +25,7 @@ from twisted.internet.testing import MemoryReactorClock
 
 from revproxy.config.compile import compile_config
 from revproxy.config.load import build, load_members, load_text
+from tests.certificates import authority
 
 ROOT = Path(__file__).resolve().parents[1]
 DIRECTIVE = re.compile(r"^( *)\.\. (?:code-block|code|sourcecode):: *(\S*) *$")
@@ -52,11 +53,15 @@ OPTIONS = {
         "--data-binary",
         "--resolve",
         "--http1.1",
+        "--http2",
+        "--http2-prior-knowledge",
+        "--cert",
+        "--key",
     },
     "revproxy": {"--config", "--listen", "--to", "--route", "--version", "--help"},
     "twistd": {
         *("--config", "--listen", "--to", "--route"),
-        *("-n", "--reactor", "--pidfile", "--logfile", "--uid", "--gid", "--umask", "--syslog"),
+        *("--path", "-n", "--reactor", "--pidfile", "--logfile", "--uid", "--gid", "--umask", "--syslog"),
     },
 }
 
@@ -150,7 +155,19 @@ def completed(text: str, base: Path) -> dict[str, Any]:
             upstreams.setdefault(name, {"backends": ["tcp:127.0.0.1:9000"]})
         if "files" in route:
             (base / route["files"]).mkdir()
+    for listen in tables["listen"]:
+        if "tls" in listen:
+            write_certificates(listen["tls"], base)
     return tables
+
+
+def write_certificates(tls: Any, base: Path) -> None:
+    """The folder and the authorities' file that a ``tls`` table names."""
+    tls = tls if isinstance(tls, dict) else {"certificates": tls}
+    (base / tls["certificates"]).mkdir(parents=True, exist_ok=True)
+    client = tls.get("client")
+    if client is not None:
+        (base / (client if isinstance(client, str) else client["ca"])).write_bytes(authority().pem)
 
 
 @pytest.fixture

@@ -63,6 +63,15 @@ ORIGIN: dict[str, tuple[str, str | None, str | None]] = {
     "X-Forwarded-Prefix": ("/x", None, "/x"),
     "X-Original-URL": ("/x", None, "/x"),
     "True-Client-IP": ("192.0.2.1", None, "192.0.2.1"),
+    "Client-Cert": (":MA==:", None, ":MA==:"),
+    "Client-Cert-Chain": (":MA==:", None, ":MA==:"),
+    "X-Client-Cert": ("MA", None, "MA"),
+    "X-SSL-Client-Verify": ("SUCCESS", None, "SUCCESS"),
+    "SSL-Client-Subject-DN": ("CN=root", None, "CN=root"),
+    "X-Forwarded-Client-Cert": ("URI=spiffe://a", None, "URI=spiffe://a"),
+    "X-Forwarded-TLS-Client-Cert": ("MA", None, "MA"),
+    "X-ARR-ClientCert": ("MA", None, "MA"),
+    "X-Amzn-Mtls-Clientcert": ("MA", None, "MA"),
 }
 
 
@@ -71,6 +80,21 @@ def test_the_word_of_strangers_and_of_trusted_proxies(name: str) -> None:
     said, stranger, proxy = ORIGIN[name]
     assert seen(STRANGER, f"{name}: {said}").get(name.lower()) == (None if stranger is None else [stranger])
     assert seen(PROXY, f"{name}: {said}").get(name.lower()) == [proxy]
+
+
+TOLD = """
+[[routes]]
+match = { path = "/told/*" }
+upstream = "app"
+headers.request.set = { Client-Cert = "$tls_client_certificate", x-ssl-client-verify = "SUCCESS" }
+"""
+
+
+def test_what_the_operator_says_of_certificates_reaches_the_backend() -> None:
+    here = World(load_text(CONFIG.format(server="") + TOLD))
+    answer = here.get("/told/x", "example.com", "Client-Cert: :FORGED=:", "X-SSL-Client-Verify: forged")
+    assert b"\nx-ssl-client-verify: SUCCESS" in answer
+    assert b"orged" not in answer.lower()
 
 
 def test_every_documented_field_is_tried() -> None:

@@ -15,12 +15,13 @@ import pytest
 from revproxy import fault, stream
 from revproxy.accesslog_format import Record, format_json
 from revproxy.config import model
+from revproxy.config.identities import identity, one_of
 from revproxy.config.structure import Structurer
 from revproxy.config.variables import VARIABLES
 from revproxy.handlers.respond import Redirect
 from revproxy.http.chunked import ChunkedReader
 from revproxy.http.h1 import RequestParser
-from revproxy.http.message import Answer, Arrival, Headers, Request
+from revproxy.http.message import Answer, Arrival, ClientIdentity, Headers, Request
 from revproxy.http.rewrite import compile_rewrite
 from revproxy.routing import Entry, Route, RouteTable
 
@@ -157,6 +158,7 @@ def test_every_variable_is_documented() -> None:
 
 def test_every_field_of_the_json_log_is_documented() -> None:
     record = Record(0.0, "192.0.2.1", b"GET", b"http", b"example.com", b"/", 11, 200, 0)
+    record.tls_version, record.tls_client_subject = "TLSv1.3", "CN=alice"
     rows = table_after(read("logging.rst"), ".. json fields")
     assert [code(row[0]) for row in rows] == list(json.loads(format_json(record)))
 
@@ -185,6 +187,20 @@ def test_path_patterns_match_as_documented() -> None:
             assert routed(pattern, path.encode()), (pattern, path)
         for path in literals(unmatched):
             assert not routed(pattern, path.encode()), (pattern, path)
+
+
+def certificate_with(text: str) -> ClientIdentity:
+    subject, sans = (text, ()) if "=" in text else ("", (text,))
+    return ClientIdentity(subject, sans, "", "", b"")
+
+
+def test_client_certificates_match_as_documented() -> None:
+    for written, matched, unmatched in table_after(read("routing.rst"), ".. identities"):
+        is_one = one_of([identity(in_toml(code(written)))])
+        for text in literals(matched):
+            assert is_one(certificate_with(text)), (written, text)
+        for text in literals(unmatched):
+            assert not is_one(certificate_with(text)), (written, text)
 
 
 def test_paths_are_normalised_as_documented() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 
 from revproxy.config import variables as config_variables
 from revproxy.config.errors import Wrong
-from revproxy.http.message import Arrival, Headers, Request
+from revproxy.http.message import Arrival, ClientIdentity, Headers, Request, TlsInfo
 from revproxy.variables import NAMES, compile_template, is_known, names_in, nearest
 
 
@@ -28,8 +28,14 @@ class Exchange:
     backend_name: str = "tcp:127.0.0.1:9000"
 
 
+CLIENT = ClientIdentity("CN=\u00e4", ("DNS:a.example", "URI:x:,DNS:b.example"), "0f", "0A", b":MA==:")
+TLS = TlsInfo("example.com", "TLSv1.3", "TLS_AES_128_GCM_SHA256", "http/1.1", None, CLIENT)
+
+
 def exchange(*fields: tuple[bytes, bytes], query: bytes | None = b"b=1", client: str | None = None) -> Exchange:
-    arrival = Arrival(peer="192.0.2.7", peer_port=4711, port=8443, scheme=b"https", listen="front", local="127.0.0.1")
+    arrival = Arrival(
+        peer="192.0.2.7", peer_port=4711, port=8443, scheme=b"https", listen="front", local="127.0.0.1", tls=TLS
+    )
     request = Request(
         b"GET", b"/a", query, Headers.of(fields), host=b"example.com", authority=b"Example.com:8443", arrival=arrival
     )
@@ -60,6 +66,14 @@ def render(text: str, subject: Exchange) -> bytes:
         ("upstream", b"up"),
         ("backend", b"tcp:127.0.0.1:9000"),
         ("server_port", b"8443"),
+        ("tls_version", b"TLSv1.3"),
+        ("tls_cipher", b"TLS_AES_128_GCM_SHA256"),
+        ("tls_server_name", b"example.com"),
+        ("tls_client_subject", b"CN=\xc3\xa4"),
+        ("tls_client_san", b"DNS:a.example,URI:x:%2CDNS:b.example"),
+        ("tls_client_fingerprint", b"0f"),
+        ("tls_client_serial", b"0A"),
+        ("tls_client_certificate", b":MA==:"),
         ("time_iso8601", b"2026-11-22T01:04:48Z"),
         ("http_user_agent", b"curl/8"),
         ("http_User_Agent", b"curl/8"),
@@ -123,6 +137,10 @@ def test_what_a_request_does_not_have_is_empty() -> None:
     subject.route = None
     subject.request.arrival.port = 0
     assert render("[$query$route$server_port]", subject) == b"[]"
+    names = "".join(f"${name}" for name in NAMES if name.startswith("tls_"))
+    for tls in (None, TlsInfo()):
+        subject.request.arrival.tls = tls
+        assert render(f"[{names}]", subject) == b"[]"
     subject.route = Route(None)
     assert render("[$route]", subject) == b"[]"
 

@@ -123,9 +123,10 @@ class Decision:
         is, or where there is none.
     :ivar recoded: whether the fields speak of a compressed body: then the response's length is no longer known.
     :ivar head: the head that it was made for. :ivar wire: what became of it as it is sent, without Content-Length.
+    :ivar pairs: and in HTTP/2.
     """
 
-    __slots__ = ("coding", "fields", "head", "recoded", "wire")
+    __slots__ = ("coding", "fields", "head", "pairs", "recoded", "wire")
 
     def __init__(self, fields: list[Field], coding: Coding | None = None, recoded: bool = False) -> None:
         self.fields = fields
@@ -133,6 +134,7 @@ class Decision:
         self.recoded = recoded
         self.head: Response | None = None
         self.wire = b""
+        self.pairs: list[tuple[bytes, bytes, bool]] = []
 
     def apply(self, response: Response, length: int | None = None) -> None:
         """Change the head. :param length: of a body that was compressed whole."""

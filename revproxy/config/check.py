@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from revproxy.config.check_endpoints import check_server_endpoint
+from revproxy.config.check_listen import check_listeners
 from revproxy.config.check_upstreams import check_retry, check_upstreams
 from revproxy.config.errors import Key, either, nearest, show
 from revproxy.config.model import Config, Redirect, Respond, Rewrite, Route
@@ -27,26 +27,7 @@ _GROUP = re.compile(r"\$(?:(\$)|([0-9]+)|\{([^{}]*)\})?")
 
 def check(config: Config) -> list[Found]:
     """Everything in ``config`` that does not agree; an empty list when all does."""
-    return [*_listeners(config), *check_upstreams(config.upstreams, config.base), *_routes(config)]
-
-
-def _listeners(config: Config) -> Iterator[Found]:
-    if not config.listen:
-        yield Found(("listen",), 'nowhere to listen; write [[listen]] with an endpoint such as "tcp:8080"')
-    endpoints: dict[str, int] = {}
-    names: dict[str, int] = {}
-    for index, listen in enumerate(config.listen):
-        key: Key = ("listen", index)
-        if listen.endpoint in endpoints and not listen.endpoint.startswith("tcp:0"):  # 0: any free port
-            first = f"listen[{endpoints[listen.endpoint]}]"
-            yield Found((*key, "endpoint"), f"{show(listen.endpoint)} is listened on twice, here and in {first}")
-        elif listen.endpoint and (why := check_server_endpoint(listen.endpoint)) is not None:
-            yield Found((*key, "endpoint"), why, found=show(listen.endpoint))
-        endpoints.setdefault(listen.endpoint, index)
-        if listen.name is not None:
-            if listen.name in names:
-                yield Found((*key, "name"), f"{show(listen.name)} is also the name of listen[{names[listen.name]}]")
-            names.setdefault(listen.name, index)
+    return [*check_listeners(config), *check_upstreams(config.upstreams, config.base), *_routes(config)]
 
 
 def _routes(config: Config) -> Iterator[Found]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address
 
 from revproxy.config.hosts import networks
+from revproxy.config.identities import one_of
 from revproxy.config.model import Match
 from revproxy.http.message import Request
 from revproxy.http.parameters import cookies, query_parameters
@@ -44,12 +45,26 @@ def conditions(match: Match) -> tuple[Condition, ...]:
     if match.client:
         is_in = in_networks(match.client)
         found.append((lambda request: is_in(request.client), f"client in {', '.join(match.client)}"))
+    if match.client_certificate:
+        found.append(
+            (_certified(match.client_certificate), f"client certificate {' or '.join(match.client_certificate)}")
+        )
     if match.content_type:
         found.append((_content_type(match.content_type), f"content type {', '.join(match.content_type)}"))
     found += [_field(name, values) for name, values in match.header.items()]
     found += _parameters("query", match.query, lambda request: query_parameters(request.query))
     found += _parameters("cookie", match.cookie, _cookies)
     return tuple(found)
+
+
+def _certified(written: tuple[str, ...]) -> Callable[[Request], bool]:
+    is_one = one_of(written)
+
+    def test(request: Request) -> bool:
+        tls = request.arrival.tls
+        return tls is not None and tls.client is not None and is_one(tls.client)
+
+    return test
 
 
 def _content_type(written: tuple[str, ...]) -> Callable[[Request], bool]:

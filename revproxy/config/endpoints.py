@@ -18,7 +18,7 @@ from revproxy.config.errors import show
 #: Endpoint types whose second part may be a number; anything else before one is a host.
 BUILT_IN = ("tcp", "ssl", "tls", "unix")
 #: Endpoint types that speak TLS themselves.
-TLS_TYPES = ("ssl", "tls")
+TLS_TYPES = ("ssl", "tls", "revproxy-tls")
 
 #: Connections that may wait to be accepted; the system's own bound (``net.core.somaxconn``) applies, too.
 BACKLOG = 1024

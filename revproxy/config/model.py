@@ -50,6 +50,7 @@ from revproxy.config.words import (
     FieldValue,
     Host,
     HostPattern,
+    Identity,
     Location,
     MediaType,
     Method,
@@ -165,7 +166,8 @@ class Match:
     """The conditions of a route; an empty tuple or mapping asks nothing.
 
     All conditions must hold; within one, any of its values will do. In ``header``, ``query`` and
-    ``cookie`` the value ``"*"`` asks only that the name is there.
+    ``cookie`` the value ``"*"`` asks only that the name is there. ``client_certificate`` asks for a verified
+    certificate: ``"*"`` any, a subject (RFC 4514), or a name with its type, such as ``"DNS:a.example"``.
     """
 
     host: tuple[HostPattern, ...] = ()
@@ -178,6 +180,7 @@ class Match:
     client: tuple[Network, ...] = ()
     scheme: tuple[Literal["http", "https"], ...] = ()
     listen: tuple[Name, ...] = ()
+    client_certificate: tuple[Identity, ...] = ()
 
 
 @frozen(kw_only=True)

@@ -30,7 +30,7 @@ class Acme:
 
     directory: Text = "https://acme-v02.api.letsencrypt.org/directory"
     email: Text | None = None
-    names: tuple[Host, ...]
+    names: tuple[HostPattern, ...]
     challenge: Literal["http-01", "tls-alpn-01"] = "http-01"
     ca: Name | None = None
 
@@ -57,7 +57,7 @@ class ListenTls:
     certificates: Name
     http2: bool = True
     profile: Literal["intermediate", "modern"] = "intermediate"
-    default: HostPattern | None = None
+    default: Host | None = None
     strict_sni: bool = False
     client: ClientCertificates | None = None
     hsts: Hsts | None = None

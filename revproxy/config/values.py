@@ -17,6 +17,7 @@ from typing import Any
 from revproxy.config import variables
 from revproxy.config.errors import Wrong, show, wrong
 from revproxy.config.hosts import NETWORK_HINT, host_name, host_pattern, network, upstream_host
+from revproxy.config.identities import identity
 from revproxy.config.portions import portion, retry_condition, status_class, status_range, tier
 from revproxy.config.units import parse_duration, parse_rate, parse_size
 from revproxy.http.target import normalise_path
@@ -337,6 +338,7 @@ PARSERS: dict[str, Callable[[object], Any]] = {
     "gzip level": _integer(1, 9, "a level"),
     "host": _host,
     "host pattern": _host_pattern,
+    "identity": identity,
     "key": _key,
     "location": _location,
     "media type": _media_type,

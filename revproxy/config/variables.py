@@ -29,6 +29,14 @@ VARIABLES = (
     "upstream",
     "backend",
     "server_port",
+    "tls_version",
+    "tls_cipher",
+    "tls_server_name",
+    "tls_client_subject",
+    "tls_client_san",
+    "tls_client_fingerprint",
+    "tls_client_serial",
+    "tls_client_certificate",
     "time_iso8601",
 )
 

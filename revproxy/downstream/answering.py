@@ -9,7 +9,7 @@ from revproxy.downstream.closing import ClosingWire
 from revproxy.downstream.pace import CHUNKED, PLAIN, TUNNEL
 from revproxy.fault import Fault
 from revproxy.http.h1 import chunk, last_chunk
-from revproxy.http.message import Field, Request, Response
+from revproxy.http.message import Arrival, Field, Request, Response
 from revproxy.http.serialise import response_lines
 from revproxy.stream import DONE
 from revproxy.wire import QUEUED, ignore
@@ -28,10 +28,11 @@ class AnsweringWire(ClosingWire):
     would begin is not known.
     """
 
-    __slots__ = ("_broken", "_close_after")
+    __slots__ = ("_broken", "_close_after", "arrival")
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, arrival: Arrival) -> None:
         super().__init__(engine)
+        self.arrival = arrival
         self._close_after = False
         self._broken = False
 
@@ -60,6 +61,9 @@ class AnsweringWire(ClosingWire):
                 head += b"Transfer-Encoding: chunked\r\n"
                 if first:
                     first = chunk(first)
+        hsts = self.arrival.hsts
+        if hsts and b"strict-transport-security" not in response.headers:
+            head += b"Strict-Transport-Security: %b\r\n" % hsts
         if self._close_after or self._broken:
             head += b"Connection: close\r\n"
         elif request.version == 10:

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet.interfaces import ILoggingContext
+from twisted.internet.interfaces import ILoggingContext, IProtocolNegotiationFactory
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from revproxy.downstream.entrance import Entrance
 from revproxy.downstream.http1 import ClientConnection
 from revproxy.downstream.refusal import Refusal
 from revproxy.engine import Engine
 from revproxy.http.forwarding import forwarded_lines
 from revproxy.http.message import Arrival
 
+if TYPE_CHECKING:
+    from revproxy.tls.terminate import Terminator
+
 _log = Logger()
 
 
-@implementer(ILoggingContext)
+@implementer(ILoggingContext, IProtocolNegotiationFactory)
 class ClientFactory(Factory):
-    """Builds a :class:`ClientConnection` for each client of one listener.
+    """Builds a connection for each client of one listener.
 
     :param listen: the listener's name. :param scheme: ``b"http"`` or ``b"https"``.
+    :param terminator: TLS of our own, or ``None``. :param hsts: a line for responses, with its CRLF.
+    :param asks_certificates: whether clients are asked for theirs.
+    :param proxied: whether an address has to begin with a PROXY header.
+    :param http2: whether HTTP/2 is taken: negotiated on a TLS transport of somebody else's, else with prior knowledge.
+    :param patience: seconds until HTTP begins.
     :ivar port: the port that clients connect to; known once the listener is there.
     """
 
@@ -34,14 +44,38 @@ class ClientFactory(Factory):
 
     protocol: Any = ClientConnection
 
-    def __init__(self, engine: Engine, listen: str = "", scheme: bytes = b"http") -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        listen: str = "",
+        scheme: bytes = b"http",
+        *,
+        terminator: Terminator | None = None,
+        hsts: bytes = b"",
+        asks_certificates: bool = False,
+        proxied: Callable[[str], bool] | None = None,
+        http2: bool = False,
+        patience: float = 10.0,
+    ) -> None:
         self.engine = engine
         self.listen = listen
         self.scheme = scheme
+        self.terminator = terminator
+        self.hsts = hsts
+        self.asks_certificates = asks_certificates
+        self.proxied = proxied
+        self.negotiates = http2 and scheme == b"https" and terminator is None
+        self.http2 = http2
+        self.patience = patience
         self.port = 0
         self.local = ""
+        self._direct = terminator is None and proxied is None and not http2
         self._last_peer: str | None = None
         self._last_forwarded = b""
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """What a TLS transport that is not ours may negotiate (RFC 7301)."""
+        return [b"h2", b"http/1.1"] if self.negotiates else [b"http/1.1"]
 
     def listening(self, address: Any) -> None:
         """The listener is there, at this address."""
@@ -57,9 +91,15 @@ class ClientFactory(Factory):
         refused = engine.refuses(peer)
         if refused is not None:
             return Refusal(engine, refused, peer)
-        arrival = Arrival(
+        arrival = self.arrival_of(peer, getattr(address, "port", 0))
+        return self.protocol(engine, arrival) if self._direct else Entrance(self, arrival)
+
+    def arrival_of(self, peer: str, port: int) -> Arrival:
+        """How requests of a client at this address reach us."""
+        engine = self.engine
+        return Arrival(
             peer=peer,
-            peer_port=getattr(address, "port", 0),
+            peer_port=port,
             port=self.port,
             scheme=self.scheme,
             listen=self.listen,
@@ -67,7 +107,6 @@ class ClientFactory(Factory):
             forwarded=self._forwarded(peer),
             local=self.local,
         )
-        return self.protocol(engine, arrival)
 
     def _forwarded(self, peer: str) -> bytes:
         """What backends are told of a peer; the last one's is kept, since the next is often the same."""

@@ -24,6 +24,7 @@ from revproxy.fault import (
     CLIENT_BAD_REQUEST,
     CLIENT_HEAD_TIMEOUT,
     CLIENT_HEAD_TOO_LARGE,
+    CLIENT_MISDIRECTED,
     CLIENT_TARGET_TOO_LONG,
     STOPPED,
     Fault,
@@ -53,17 +54,18 @@ class ClientConnection(AnsweringWire):
     """
 
     __slots__ = (
-        "_last", "_left", "_looping", "_served", "arrival",
+        "_directed", "_last", "_left", "_looping", "_served",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, arrival: Arrival) -> None:
-        super().__init__(engine)
-        self.arrival = arrival
+        super().__init__(engine, arrival)
         self.dataReceived: Any = self._read_head
         self._left = 0
         self._looping = False
         self._served = 0
         self._last: RequestBlock | None = None
+        tls = arrival.tls
+        self._directed = None if tls is None or tls.server_name is None else tls.server_name.encode("ascii")
 
     # -- the connection
 
@@ -176,6 +178,11 @@ class ClientConnection(AnsweringWire):
             assert block is not None
             self._last = block if len(block.raw) <= REPEATED else None
         exchange = self.exchange = Exchange(engine, self, request)
+        if self._directed is not None and request.host != self._directed and not self._is_ours(request):
+            self._broken = True
+            self.dataReceived = ignore
+            exchange.fail(CLIENT_MISDIRECTED, f"the connection is for {self._directed.decode('ascii')}")
+            return
         length = request.length
         if length == 0:
             if rest:
@@ -212,6 +219,17 @@ class ClientConnection(AnsweringWire):
         self._reading_body = True
         self._restart_body_clock()
         exchange.start(rest, False)
+
+    def _is_ours(self, request: Request) -> bool:
+        """Whether a host that the connection was not made for may be asked for on it (RFC 9110 7.4, 15.5.20)."""
+        tls = self.arrival.tls
+        host = request.host
+        if tls is not None and (
+            not host or (tls.certificate is not None and tls.certificate.covers(host.decode("ascii")))
+        ):
+            self._directed = request.host  # the next request will most likely ask for it, too
+            return True
+        return False
 
     def _read_length(self, data: bytes) -> None:
         """What comes is body, as long as Content-Length says."""

@@ -1,4 +1,4 @@
-"""A connection too many: told so at once, and closed."""
+"""A connection too many, or one that speaks plain HTTP where TLS is spoken: told so at once, and closed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.protocol import Protocol
 
-from revproxy.errorpages import error_page
+from revproxy.errorpages import error_page, reason
 from revproxy.fault import Fault
 
 if TYPE_CHECKING:
@@ -23,11 +23,33 @@ class Refusal(Protocol):
 
     def connectionMade(self) -> None:
         self.engine.refused(self.fault, self.peer)
-        kind, body = error_page(self.fault.status, None, b"-")
-        head = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: %b\r\nContent-Length: %d\r\n" % (kind, len(body))
         transport: Any = self.transport
-        transport.write(head + b"Retry-After: 1\r\nConnection: close\r\n\r\n" + body)
+        transport.write(refusal(self.fault, b"Retry-After: 1\r\n"))
         transport.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
         """Not listened to."""
+
+
+def refusal(fault: Fault, fields: bytes = b"") -> bytes:
+    """A whole response that ends the connection."""
+    kind, body = error_page(fault.status, None, b"-")
+    return _response(fault.status, kind, body, fields)
+
+
+def plain_refusal(fault: Fault, port: int) -> bytes:
+    """What a client hears that speaks plain HTTP on a port with TLS."""
+    where = b"https://" if port in (0, 443) else b"https:// and port %d" % port
+    body = b"This port speaks TLS: write %b in the URL.\n" % where
+    return _response(fault.status, b"text/plain; charset=utf-8", body, b"")
+
+
+def _response(status: int, kind: bytes, body: bytes, fields: bytes) -> bytes:
+    return b"HTTP/1.1 %d %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n%bConnection: close\r\n\r\n%b" % (
+        status,
+        reason(status),
+        kind,
+        len(body),
+        fields,
+        body,
+    )

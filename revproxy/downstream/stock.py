@@ -68,7 +68,9 @@ def _arrival(engine: Engine, request: Any) -> Arrival:
         port=port,
         scheme=scheme,
         trusted=engine.is_trusted is not None and engine.is_trusted(peer),
-        forwarded=forwarded_lines(peer, port, scheme, engine.server.via),
+        forwarded=forwarded_lines(
+            peer, port, scheme, engine.server.via, "2.0" if request.clientproto == b"HTTP/2" else "1.1"
+        ),
         local=f"[{host}]:{port}" if ":" in host else f"{host}:{port}" if host else "localhost",
     )
 

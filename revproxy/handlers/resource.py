@@ -22,7 +22,7 @@ from twisted.web import server
 from twisted.web.resource import IResource, getChildForRequest
 
 from revproxy.fault import CLIENT_BAD_REQUEST, CLIENT_BODY_TOO_LARGE, HANDLER_FAILED, Fault
-from revproxy.http.message import HOP, LENGTH, Field, Headers, Response
+from revproxy.http.message import FORWARDED, HOP, LENGTH, Field, Headers, Response
 from revproxy.stream import ASKED, DONE
 from revproxy.wire import HOOK
 
@@ -148,8 +148,11 @@ class ResourceStream:
         received = self.exchange.request
         self._target = target
         request = self.request = self.site.requestFactory(self)
-        for name, value in received.headers.items():
-            request.requestHeaders.addRawHeader(name, value)
+        # a stranger's word on where it came from, or who it is, is kept from a local application as from backends
+        left_out = 0 if received.arrival.trusted else FORWARDED
+        for name, value, _, kind in received.headers.fields:
+            if not kind & left_out:
+                request.requestHeaders.addRawHeader(name, value)
         request.gotLength(received.length)
         request.parseCookies()
 

@@ -14,7 +14,7 @@ from revproxy.http.message import Field, Response
 class RequestBlock:
     """The field section of a request, parsed: what the next request of a connection most likely repeats.
 
-    :ivar raw: its bytes, without the final CRLF. :ivar version: 10 or 11.
+    :ivar raw: its bytes, without the final CRLF; empty for HTTP/2. :ivar version: 10, 11 or 20.
     :ivar sender: who serialised it for a backend last. :ivar sent: and what that gave.
     :ivar plain_for: the rules of a cache by which it asks for nothing special.
     """
@@ -32,7 +32,7 @@ class RequestBlock:
         self.authority = b""
         self.host = b""
         self.length: int | None = 0
-        self.keep_alive = version == 11
+        self.keep_alive = version != 10
         self.expects_continue = False
         self.upgrade: bytes | None = None
         self.sender: object = None
@@ -48,6 +48,7 @@ class Lines(Protocol):
         """The fields for which ``wire`` holds."""
 
     wire: bytes
+    pairs: list[tuple[bytes, bytes, bool]]
 
 
 class ResponseBlock:
@@ -56,10 +57,11 @@ class ResponseBlock:
     :ivar size: bytes of the body, for any method but HEAD. :ivar keep: the backend keeps the connection.
     :ivar cleaner: who took out what clients don't get; ``response`` is what was left. Where no hook
         may change it, exchanges share it.
-    :ivar wire: the head as clients get it, but for Connection and the final CRLF; made on first use.
+    :ivar wire: the head as clients get it in HTTP/1.1, but for Connection and the final CRLF; made on first use.
+    :ivar pairs: and what clients get in HTTP/2, for HPACK; made on first use.
     """
 
-    __slots__ = ("cleaner", "fields", "keep", "response", "size", "wire")
+    __slots__ = ("cleaner", "fields", "keep", "pairs", "response", "size", "wire")
 
     def __init__(self, response: Response, size: int, keep: bool, cleaner: object) -> None:
         self.response = response.copy()
@@ -69,3 +71,4 @@ class ResponseBlock:
         self.keep = keep
         self.cleaner = cleaner
         self.wire = b""
+        self.pairs: list[tuple[bytes, bytes, bool]] = []

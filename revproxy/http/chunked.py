@@ -22,6 +22,7 @@ _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(;[\t\x20-\x7e\x80-\xff]*)?")
 _PLAIN_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})\r\n")
 _MAX_SIZE = (1 << 62) - 1  # bytes of a chunk
 _MAX_SIZE_LINE = 512  # bytes of a chunk's size and extensions
+MAX_TRAILERS = 8192  # bytes of a trailer section
 _MAX_EXTENSIONS = 16 * 1024  # bytes of extensions in one body
 #: RFC 9110 6.5.1: fields that frame, route, authenticate or describe a message can't trail it,
 #: nor can those whose kind says that the proxy has to do something about them.
@@ -50,7 +51,7 @@ class ChunkedReader:
 
     __slots__ = ("_extensions", "_left", "_line", "_next", "_room", "done", "fault", "max_trailers", "rest", "trailers")
 
-    def __init__(self, fault: Fault = CLIENT_BAD_BODY, max_trailers: int = 8192) -> None:
+    def __init__(self, fault: Fault = CLIENT_BAD_BODY, max_trailers: int = MAX_TRAILERS) -> None:
         self.fault = fault
         self.max_trailers = max_trailers
         self.done = False
@@ -154,14 +155,24 @@ class ChunkedReader:
             return at
         self._room = max(0, self._room - len(line) - 2)
         field = parse_field(line, self.fault)
-        kind = field[3]
-        if kind & UNDERSCORE:
-            return at
-        if not kind and field[0] not in FORBIDDEN_TRAILERS:
+        if may_trail(field, self.fault):
             self.trailers.append(field)
-        elif self.fault is not BACKEND_BAD_BODY:
-            raise ProtocolError(self.fault, f"trailer {field[0][:40]!r} is not allowed")
         return at
+
+
+def may_trail(field: Field, fault: Fault) -> bool:
+    """Whether a trailer field is passed on (RFC 9110 6.5.1): ``False`` for one that is dropped.
+
+    :param fault: what a forbidden trailer is: a client's is refused, a backend's is dropped.
+    """
+    kind = field[3]
+    if kind & UNDERSCORE:
+        return False
+    if not kind and field[0] not in FORBIDDEN_TRAILERS:
+        return True
+    if fault is BACKEND_BAD_BODY:
+        return False
+    raise ProtocolError(fault, f"trailer {field[0][:40]!r} is not allowed")
 
 
 def chunk(data: bytes) -> bytes:

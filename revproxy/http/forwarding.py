@@ -71,19 +71,20 @@ def plain_address(text: str) -> str | None:
     return str(address)
 
 
-def forwarded_lines(peer: str, port: int, scheme: bytes, via: str | None) -> bytes:
+def forwarded_lines(peer: str, port: int, scheme: bytes, via: str | None, received: str = "1.1") -> bytes:
     """What a connection says to backends of where its requests come from: ``Arrival.forwarded``.
 
     :param peer: the client's address, ``""`` for a Unix socket.
     :param port: the port of ours that it connected to, 0 where there is none.
     :param via: our name in Via (RFC 9110 7.6.3), ``None`` for no Via.
+    :param received: the version in which its requests come, for Via: ``2.0`` for HTTP/2.
     :return: X-Forwarded-For, -Proto, -Port and Via, each line with its CRLF.
     """
     lines = [b"X-Forwarded-For: " + _name_of(peer), b"X-Forwarded-Proto: " + scheme]
     if port:
         lines.append(b"X-Forwarded-Port: %d" % port)
     if via is not None:
-        lines.append(b"Via: 1.1 " + via.encode("ascii"))
+        lines.append(f"Via: {received} {via}".encode("ascii"))
     return b"".join([line + b"\r\n" for line in lines])
 
 

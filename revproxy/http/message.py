@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field as field_of
 
+from revproxy.http.tlsinfo import ClientIdentity as ClientIdentity, TlsInfo as TlsInfo
+
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
 
@@ -87,6 +89,17 @@ _KINDS: dict[bytes, int] = {
 }
 
 
+#: How fields begin that tell a backend of a client's certificate or TLS, in whatever proxy's words: Client-Cert and
+#: Client-Cert-Chain (RFC 9440), and those of nginx, HAProxy, Apache, Traefik, Envoy, Azure, AWS, Google and Cloudflare.
+#: All are FORWARDED. Looked for in field lines that are not remembered only.
+_TELL_CERTIFICATES = (
+    b"client-cert", b"x-client-cert", b"x-client-verify", b"x-client-dn", b"x-client-s-dn", b"x-ssl-", b"ssl-",
+    b"x-tls-client-", b"tls-client-", b"x-mtls-", b"x-forwarded-client-cert", b"x-forwarded-tls-", b"x-forwarded-ssl-",
+    b"x-arr-clientcert", b"x-arr-ssl", b"x-amzn-mtls-", b"x-amzn-tls-", b"cf-client-cert", b"cf-cert-", b"x-clientcert",
+)  # fmt: skip
+_TELL_BEGINNINGS = frozenset(name[:4] for name in _TELL_CERTIFICATES)  # most names are told apart by one look-up
+
+
 #: FORWARDED fields that the proxy writes itself: nobody else's reach a backend beside them.
 OWN = frozenset(b"forwarded x-forwarded-for x-forwarded-proto x-forwarded-host x-forwarded-port x-request-id".split())
 
@@ -98,8 +111,11 @@ def kind_of(name: bytes) -> int:
     twin of a name that has a kind still goes no further than a hop-by-hop field does.
     """
     if b"_" not in name:
-        return _KINDS.get(name, 0)
-    twin = _KINDS.get(name.replace(b"_", b"-"), 0) & ~MAPPED
+        kind = _KINDS.get(name, 0)
+        if kind or name[:4] not in _TELL_BEGINNINGS:
+            return kind
+        return FORWARDED if name.startswith(_TELL_CERTIFICATES) else 0
+    twin = kind_of(name.replace(b"_", b"-")) & ~MAPPED
     return UNDERSCORE | HOP if twin else UNDERSCORE
 
 
@@ -214,6 +230,8 @@ class Arrival:
     :param trusted: whether ``peer`` is one of the trusted proxies.
     :param forwarded: the serialised fields that say so to a backend (made once for a connection).
     :param local: the address of our end, for requests that name no host.
+    :param hsts: the value of Strict-Transport-Security for responses that have none, or ``b""``.
+    :param tls: what is known of its TLS; ``None`` without, and where an endpoint has TLS of its own.
     """
 
     peer: str = ""
@@ -224,6 +242,8 @@ class Arrival:
     trusted: bool = False
     forwarded: bytes = b""
     local: str = ""
+    hsts: bytes = b""
+    tls: TlsInfo | None = None
 
 
 #: Of a request that came by no connection.

@@ -9,7 +9,7 @@ from revproxy.http.message import CODING, DATE, HOP, LENGTH, Response
 
 _FRAMING = LENGTH | CODING | HOP
 _status_lines: dict[tuple[int, bytes], bytes] = {}
-_date: tuple[int, bytes] = (0, b"")
+_date: tuple[int, bytes, bytes] = (0, b"", b"")
 
 
 def status_line(response: Response) -> bytes:
@@ -26,11 +26,21 @@ def status_line(response: Response) -> bytes:
 
 def date_line() -> bytes:
     """The Date field line of now, made once a second (RFC 9110 6.6.1)."""
+    return _now()[2]
+
+
+def date_value() -> bytes:
+    """The value of Date of now, made once a second (RFC 9110 6.6.1)."""
+    return _now()[1]
+
+
+def _now() -> tuple[int, bytes, bytes]:
     global _date
     now = int(time.time())
     if now != _date[0]:
-        _date = (now, b"Date: " + format_date_time(now).encode("ascii"))
-    return _date[1]
+        value = format_date_time(now).encode("ascii")
+        _date = (now, value, b"Date: " + value)
+    return _date
 
 
 def response_lines(response: Response) -> bytes:

@@ -1,9 +1,13 @@
-"""Request paths: one normal form, for matching and for sending (RFC 3986 6.2.2)."""
+"""Request targets: one normal form of the path, for matching and for sending (RFC 3986 6.2.2)."""
 
 from __future__ import annotations
 
 import re
 
+from revproxy.fault import CLIENT_BAD_PATH, CLIENT_BAD_REQUEST, CLIENT_TARGET_TOO_LONG, ProtocolError
+
+#: Printable ASCII without the fragment mark; browsers send ``[ ] { } | ^`` and the like raw.
+_TARGET = re.compile(rb"[\x21\x22\x24-\x7e]+")
 _ESCAPE = re.compile(rb"%.{0,2}", re.DOTALL)
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 #: Every escape but ``%00``, in every case, and what it becomes.
@@ -40,3 +44,28 @@ def normalise_path(path: bytes, merge_slashes: bool = False) -> bytes | None:
     if (b"/." in seen or b"\\." in seen) and _DOTS.search(seen):
         return None
     return _SLASHES.sub(b"/", path) if merge_slashes else path
+
+
+def check_target(target: bytes, most: int, malformed: type[ProtocolError] = ProtocolError) -> None:
+    """Whether a request target, in whatever form, can be one at all.
+
+    :param most: bytes it may have.
+    :param malformed: what is raised for characters that no target has.
+    :raises ProtocolError: for these, and when it is too long.
+    """
+    if len(target) > most:
+        raise ProtocolError(CLIENT_TARGET_TOO_LONG, f"target of {len(target)} bytes")
+    if not _TARGET.fullmatch(target):
+        raise malformed(CLIENT_BAD_REQUEST, f"malformed target {target[:80]!r}")
+
+
+def split_path(target: bytes, merge_slashes: bool = False) -> tuple[bytes, bytes | None]:
+    """The normalised path and the query, ``None`` without one, of a target that begins with a slash.
+
+    :raises ProtocolError: for a path that :func:`normalise_path` refuses.
+    """
+    path, mark, query = target.partition(b"?")
+    clean = normalise_path(path, merge_slashes)
+    if clean is None:
+        raise ProtocolError(CLIENT_BAD_PATH, f"path {path[:80]!r}")
+    return clean, query if mark else None

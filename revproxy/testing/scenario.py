@@ -15,6 +15,7 @@ from revproxy.config.load import load_text
 from revproxy.config.model import Config
 from revproxy.downstream.factory import ClientFactory
 from revproxy.engine import Engine
+from revproxy.listener import client_factory
 from revproxy.testing.memory import Connector, MemoryReactor, MemoryTransport
 from revproxy.testing.peers import Client, Connection, Message, Unexpected
 
@@ -111,10 +112,10 @@ class Scenario:
         self.engine = Engine(compile_config(written, self.reactor), written.server, self.reactor, _Log(self.log))  # type: ignore[arg-type]  # all it needs of a log
         self._factories: dict[str, ClientFactory] = {}
         for listen in written.listen:
-            kind, args, options = split_endpoint(listen.endpoint)
+            _, args, options = split_endpoint(listen.endpoint)
             port = options.get("port") or (args[0] if args else "0")
             name = listen.name or listen.endpoint
-            factory = ClientFactory(self.engine, name, b"https" if kind in ("ssl", "tls") else b"http")
+            factory = client_factory(listen, self.engine)
             factory.listening(IPv4Address("TCP", "192.0.2.1", int(port) if port.isdigit() else 0))
             self._factories[name] = factory
         self._finished = False

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from revproxy.config.conditions import conditions, in_networks
-from revproxy.http.message import Arrival, Headers, Request
+from revproxy.config.load import load_text
+from revproxy.http.message import Arrival, ClientIdentity, Headers, Request, TlsInfo
+from tests.certificates import authority
 from tests.kit import get, load, toml
 
 
@@ -17,6 +19,39 @@ def holds(match, *fields, method=b"GET", query=None, client="192.0.2.1", listen=
     assert len(found) == 1
     return found[0][0](request)
 
+
+ALICE = ClientIdentity("CN=alice,O=Example", ("DNS:a.example", "URI:spiffe://x/web/1"), "", "", b"")
+
+
+@pytest.mark.parametrize(
+    ("written", "yes"),
+    [
+        ('"*"', True),
+        ('"CN=alice,O=Example"', True),
+        ('"CN=bob,O=Example"', False),
+        ('"CN=alice"', False),
+        ('["CN=bob", "DNS:A.example"]', True),
+        ('"email:a@a.example"', False),
+        ('"URI:spiffe://x/web/1"', True),
+        ('"URI:spiffe://x/*"', True),
+        ('"URI:spiffe://y/*"', False),
+    ],
+)
+def test_client_certificates(tmp_path, written, yes):
+    (tmp_path / "ca.pem").write_bytes(authority().pem)
+    text = toml(route=f"match.client_certificate = {written}\nrespond = 404", more=CERTIFIED)
+    config = load_text(text, base=str(tmp_path))
+    ((test, words),) = conditions(config.routes[0].match)
+    assert words.startswith("client certificate ")
+    for tls, expected in ((TlsInfo(client=ALICE), yes), (TlsInfo(), False), (None, False)):
+        assert test(Request(b"GET", b"/", None, Headers(), arrival=Arrival(tls=tls))) is expected
+
+
+CERTIFIED = """
+[[listen]]
+endpoint = "tcp:8443"
+tls = { certificates = ".", client = "ca.pem" }
+"""
 
 MORE = """
 [[listen]]

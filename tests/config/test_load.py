@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import attrs
@@ -11,6 +12,7 @@ import pytest
 from revproxy.config import model as m
 from revproxy.config.hosts import networks
 from revproxy.config.load import load_text
+from tests.certificates import authority
 
 EVERY_KEY = """\
 [server]
@@ -44,6 +46,29 @@ path = "log/access"
 [[listen]]
 endpoint = "tcp:8080"
 name = "public"
+proxy_protocol = ["private", "192.0.2.1"]
+http2 = true
+[[listen]]
+endpoint = "tcp:8443"
+[listen.tls]
+certificates = "certs/"
+http2 = false
+profile = "modern"
+default = "WWW.example.com"
+client = { ca = "authorities.pem", required = false }
+hsts = { max_age = "730d", subdomains = true, preload = true }
+handshake_timeout = "3s"
+tickets = "1h"
+acme = { directory = "https://ca.example/dir", email = "a@b.example", names = "A.example", challenge = "tls-alpn-01" }
+[[listen]]
+endpoint = "tcp:8444"
+tls = { certificates = ".", strict_sni = true, hsts = "1d", acme = { names = ["b.c"], ca = "authorities.pem" } }
+[[listen]]
+endpoint = "tcp:8445"
+tls = "."
+[[listen]]
+endpoint = "tcp:8446"
+tls = { certificates = "made", client = "authorities.pem", acme = "internal" }
 
 [upstreams.api]
 backends = ["127.0.0.1:9000", { endpoint = "unix:/run/api.sock", weight = 2 },
@@ -133,6 +158,7 @@ content_type = "Application/JSON"
 client = ["loopback", "10.0.0.0/8"]
 scheme = "https"
 listen = "public"
+client_certificate = ["CN=alice,O=Example", "uri:spiffe://Example/web/*", "dns:A.example", "ip:2001:DB8::1", "*"]
 [routes.rewrite]
 strip_prefix = "/api"
 add_prefix = "/v1"
@@ -195,7 +221,42 @@ EXPECTED = m.Config(
         hide=("server", "x-secret"),
     ),
     access_log=m.AccessLog(enabled=False, format="json", path="log/access"),
-    listen=(m.Listen(endpoint="tcp:8080", name="public"),),
+    listen=(
+        m.Listen(endpoint="tcp:8080", name="public", proxy_protocol=("private", "192.0.2.1/32"), http2=True),
+        m.Listen(
+            endpoint="tcp:8443",
+            tls=m.ListenTls(
+                certificates="certs/",
+                http2=False,
+                profile="modern",
+                default="www.example.com",
+                client=m.ClientCertificates(ca="authorities.pem", required=False),
+                hsts=m.Hsts(max_age=730 * 86400.0, subdomains=True, preload=True),
+                handshake_timeout=3.0,
+                tickets=3600.0,
+                acme=m.Acme(
+                    directory="https://ca.example/dir",
+                    email="a@b.example",
+                    names=("a.example",),
+                    challenge="tls-alpn-01",
+                ),
+            ),
+        ),
+        m.Listen(
+            endpoint="tcp:8444",
+            tls=m.ListenTls(
+                certificates=".",
+                strict_sni=True,
+                hsts=m.Hsts(max_age=86400.0),
+                acme=m.Acme(names=("b.c",), ca="authorities.pem"),
+            ),
+        ),
+        m.Listen(endpoint="tcp:8445", tls=m.ListenTls(certificates=".")),
+        m.Listen(
+            endpoint="tcp:8446",
+            tls=m.ListenTls(certificates="made", client=m.ClientCertificates(ca="authorities.pem"), acme="internal"),
+        ),
+    ),
     upstreams={
         "api": m.Upstream(
             backends=(
@@ -298,6 +359,13 @@ EXPECTED = m.Config(
                 client=("loopback", "10.0.0.0/8"),
                 scheme=("https",),
                 listen=("public",),
+                client_certificate=(
+                    "CN=alice,O=Example",
+                    "URI:spiffe://Example/web/*",
+                    "DNS:a.example",
+                    "IP:2001:db8::1",
+                    "*",
+                ),
             ),
             rewrite=m.Rewrite(
                 strip_prefix="/api",
@@ -332,8 +400,10 @@ EXPECTED = m.Config(
 )
 
 
-def test_every_key() -> None:
-    assert load_text(EVERY_KEY.replace("tls-1.0x", "tls-1.0x")) == EXPECTED
+def test_every_key(tmp_path: Path) -> None:
+    (tmp_path / "authorities.pem").write_bytes(authority().pem)
+    (tmp_path / "setup.cfg").touch()
+    assert load_text(EVERY_KEY, base=str(tmp_path)) == attrs.evolve(EXPECTED, base=str(tmp_path))
 
 
 def classes(cls: type, seen: set[type]) -> Iterator[type]:

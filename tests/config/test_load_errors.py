@@ -107,7 +107,9 @@ ROUTE = {
     "did you mean $client_ip?",
     "headers.request.set.x-a = '$five'": "F:7: routes[0].headers.request.set.x-a: unknown variable $five; known are "
     "$client_ip, $client_port, $host, $authority, $scheme, $method, $path, $query, $target, $request_id, $route, "
-    "$listen, $upstream, $backend, $server_port, $time_iso8601, $http_NAME and $cookie_NAME, and $$ is a dollar sign",
+    "$listen, $upstream, $backend, $server_port, $tls_version, $tls_cipher, $tls_server_name, $tls_client_subject, "
+    "$tls_client_san, $tls_client_fingerprint, $tls_client_serial, $tls_client_certificate, "
+    "$time_iso8601, $http_NAME and $cookie_NAME, and $$ is a dollar sign",
     "headers.request.add.x-a = 'a $'": 'F:7: routes[0].headers.request.add.x-a: "a $" has a "$" '
     'that begins no variable; write "$$" for a dollar sign',
     "headers.response.set.Transfer-Encoding = 'x'": "F:7: routes[0].headers.response.set.Transfer-Encoding: "

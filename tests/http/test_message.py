@@ -51,6 +51,28 @@ def test_kinds() -> None:
         assert kind_of(twin) == UNDERSCORE | HOP
 
 
+#: What proxies tell their backends of clients' certificates, as their own documentation names it.
+TELLING = """client-cert client-cert-chain x-client-cert x-client-cert-chain x-ssl-cert x-ssl-client-cert
+x-ssl-client-verify x-ssl-client-dn x-ssl-client-s-dn x-ssl-client-i-dn x-ssl-client-serial x-ssl-client-fingerprint
+x-ssl-client-cn x-ssl-client-subject x-ssl-client-subject-dn x-ssl-client-sha1 x-ssl-protocol ssl-client-cert
+ssl-client-verify ssl-client-s-dn ssl-client-subject-dn ssl-client-issuer-dn x-forwarded-client-cert
+x-forwarded-tls-client-cert x-forwarded-tls-client-cert-info x-forwarded-ssl-client-cn x-arr-clientcert x-arr-ssl
+x-amzn-mtls-clientcert x-amzn-mtls-clientcert-leaf x-amzn-mtls-clientcert-serial-number x-amzn-tls-version
+x-client-cert-present x-client-cert-hash cf-client-cert-der-base64 cf-cert-verified"""
+
+
+@pytest.mark.parametrize("name", TELLING.encode().split())
+def test_what_tells_of_certificates_is_believed_only_from_trusted_peers(name: bytes) -> None:
+    assert kind_of(name) == FORWARDED
+    assert kind_of(name.replace(b"-", b"_")) == UNDERSCORE | HOP
+    assert field(name.title(), b"x")[3] == OURS
+
+
+@pytest.mark.parametrize("name", [b"ssl", b"x-client", b"x-clientele", b"client", b"cf-ray", b"x-ss"])
+def test_what_only_looks_like_it_passes(name: bytes) -> None:
+    assert kind_of(name) == 0
+
+
 def test_our_own_fields_are_believed_but_for_those_that_the_proxy_writes() -> None:
     assert field(b"X-Real-IP", b"1.2.3.4")[3] == OURS
     assert field(b"X-Forwarded-For", b"1.2.3.4")[3] == FORWARDED | OURS

@@ -1,0 +1,444 @@
+"""One request of an HTTP/2 connection: the client's side of an exchange (RFC 9113 5.1, 8).
+
+Rules of this module:
+
+* it offers the verbs of a MessageStream; frames are made here, and the connection sends them;
+* what the client can't take yet (its windows, the connection's buffer) waits here, and above
+  :data:`HIGH` bytes the backend is not read;
+* the client may send as much as the backend took: while anybody pauses this stream, no window is given back;
+* a stream is over when both sides have ended it, or one has reset it; whoever is left of the
+  exchange is told.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from revproxy.exchange import Exchange
+from revproxy.fault import (
+    BACKEND_BAD_RESPONSE,
+    CLIENT_BODY_SLOW,
+    CLIENT_BODY_TIMEOUT,
+    CLIENT_READS_SLOWLY,
+    TUNNEL_IDLE,
+    Fault,
+)
+from revproxy.http.h2frames import (
+    CANCEL,
+    DATA,
+    END_STREAM,
+    FLOW_CONTROL_ERROR,
+    HEAD,
+    INTERNAL_ERROR,
+    LARGEST_WINDOW,
+    NO_ERROR,
+    PROTOCOL_ERROR,
+    headers,
+)
+from revproxy.http.h2responses import accepts, response_fields_h2, switching_response, trailer_fields_h2
+from revproxy.http.message import Field, Response
+from revproxy.stream import ASKING, DONE, EARLY
+from revproxy.wire import PEER_FULL
+
+if TYPE_CHECKING:
+    from revproxy.downstream.http2 import Http2Connection
+
+HIGH = 64 * 1024  # bytes that wait for the client; above, the backend is not read
+RECEIVE = 256 * 1024  # bytes that a client may send before the backend has taken any
+
+
+class Http2Stream:
+    """A MessageStream over one HTTP/2 stream.
+
+    :ivar window: bytes that the client lets us send. :ivar asking: the client has not ended its side.
+    :ivar tunnel: bytes both ways, after an extended CONNECT (RFC 8441). :ivar over: nothing is sent any more.
+    :ivar waiting: bytes that wait for windows.
+    """
+
+    __slots__ = (
+        "_body_at", "_ending", "_held", "_pausing", "_queue", "_stall_at", "_taken", "_trailers", "_window_at",
+        "_window_bytes", "asking", "connection", "exchange", "extended", "over", "received", "room", "stream_id",
+        "tunnel", "unacked", "waiting", "window",
+    )  # fmt: skip
+
+    def __init__(self, connection: Http2Connection, stream_id: int, window: int) -> None:
+        self.connection = connection
+        self.stream_id = stream_id
+        self.exchange: Exchange | None = None
+        self.window = window
+        self.asking = True
+        self.extended = False
+        self.tunnel = False
+        self.over = False
+        self.room = RECEIVE
+        self.unacked = 0
+        self.received = 0
+        self.waiting = 0
+        self._queue: deque[bytes] | None = None
+        self._ending = False
+        self._trailers: Sequence[Field] = ()
+        self._held: list[bytes] | None = None
+        self._pausing = 0
+        self._body_at = 0.0
+        self._window_at = 0.0
+        self._window_bytes = 0
+        self._stall_at: float | None = None
+        self._taken = 0
+
+    @property
+    def transport(self) -> Any:
+        """The connection's: where it came from and to."""
+        return self.connection.transport
+
+    # -- the response
+
+    def write_head(self, response: Response, first: bytes = b"", ended: bool = False) -> None:
+        if self.over:
+            return
+        connection = self.connection
+        status = response.status
+        if status < 200:
+            self._interim(response, first)
+            return
+        if self.extended and status < 300:
+            # a success would say that the tunnel is there
+            self._refuse_tunnel()
+            return
+        block = connection.blocks.write(response_fields_h2(response))
+        hsts = connection.hsts
+        if hsts and b"strict-transport-security" not in response.headers:
+            block += connection.blocks.write(hsts)
+        out = headers(self.stream_id, block, ended and not first, connection.largest)
+        if not first:
+            if ended:
+                self.over = True
+            connection.send(out)
+            if ended:
+                self._ended()
+            return
+        size = len(first)
+        if self._queue is None and size <= self.window and size <= connection.window and size <= connection.largest:
+            # head and body in one write: what nearly every response comes to
+            self.window -= size
+            connection.window -= size
+            self._taken += size
+            flags = END_STREAM if ended else 0
+            connection.send(b"%b%b%b" % (out, HEAD.pack(size >> 8, size & 255, DATA, flags, self.stream_id), first))
+            if ended:
+                self.over = True
+                self._ended()
+            return
+        connection.send(out)
+        self._ending = ended
+        self._enqueue(first)
+
+    def _interim(self, response: Response, first: bytes) -> None:
+        connection = self.connection
+        exchange = self.exchange
+        assert exchange is not None
+        if response.status == 101:
+            key = exchange.request.headers.get(b"sec-websocket-key")
+            if key is not None and not accepts(response, key):
+                self._refuse_tunnel()
+                return
+            self.tunnel = True
+            self.extended = False
+            block = connection.blocks.write(switching_response(response))
+            connection.send(headers(self.stream_id, block, False, connection.largest))
+            self._body_at = connection.clock.seconds()
+            connection.watch(self)
+            if first:
+                self._enqueue(first)
+            held, self._held = self._held, None
+            for data in held or ():
+                exchange.request_body(data)
+            self._give_back()
+            if not self.asking and self.exchange is exchange:
+                self._request_over(exchange)
+            return
+        if self.extended:
+            return
+        if response.status == 100 and self.asking:
+            exchange.request.expects_continue = False
+            self._restart_body_clock()
+        block = connection.blocks.write(response_fields_h2(response))
+        connection.send(headers(self.stream_id, block, False, connection.largest))
+
+    def _refuse_tunnel(self) -> None:
+        connection = self.connection
+        exchange, self.exchange = self.exchange, None
+        assert exchange is not None
+        status = 501 if exchange.request.upgrade is None else 502
+        block = connection.blocks.write([(b":status", b"%d" % status, False)])
+        connection.send(headers(self.stream_id, block, True, connection.largest))
+        self.over = True
+        exchange.client_gone(BACKEND_BAD_RESPONSE, "a success, but no tunnel, to an extended CONNECT")
+        self._ended()
+
+    def write_body(self, data: bytes) -> None:
+        if not self.over:
+            if self.tunnel:
+                self._body_at = self.connection.clock.seconds()
+            self._enqueue(data)
+
+    def end(self, trailers: Sequence[Field] = ()) -> None:
+        if self.over:
+            return
+        self._ending = True
+        self._trailers = trailers
+        if self._queue is None:
+            self._send_end()
+
+    def abort(self, fault: Fault) -> None:
+        self.exchange = None
+        if not self.over:
+            self.over = True
+            self.connection.reset(self, CANCEL if fault.blame == "client" else INTERNAL_ERROR, fault.blame == "client")
+
+    # -- what waits for windows
+
+    def _enqueue(self, data: bytes) -> None:
+        queue = self._queue
+        if queue is None:
+            queue = self._queue = deque()
+        queue.append(data)
+        self.waiting += len(data)
+        self.connection.pump(self)
+        if self._queue is not None:
+            self._slow_down()
+
+    def _slow_down(self) -> None:
+        """The client takes less than comes: measure it, and let the backend wait."""
+        if self._stall_at is None:
+            self._stall_at = self.connection.clock.seconds()
+            self._taken = 0
+            self.connection.watch(self)
+        exchange = self.exchange
+        if exchange is not None and exchange.sink is not None:
+            route = exchange.route
+            buffered = 0 if route is None else route.buffer_response
+            if self.waiting >= max(buffered, HIGH) or (self.connection.is_full and self.waiting >= buffered):
+                exchange.sink.pause_reading(PEER_FULL)
+
+    def next_frame(self) -> bytes:
+        """A DATA frame of what waits, as large as the windows allow; ``b""`` when they allow nothing."""
+        queue = self._queue
+        connection = self.connection
+        if queue is None:
+            return b""
+        data = queue[0]
+        size = min(len(data), self.window, connection.window, connection.largest)
+        if size <= 0:
+            return b""
+        if size < len(data):
+            queue[0] = data[size:]
+            data = data[:size]
+        else:
+            queue.popleft()
+        self.window -= size
+        connection.window -= size
+        self.waiting -= size
+        self._taken += size
+        flags = 0
+        if not queue:
+            self._queue = None
+            self._stall_at = None
+            if self._ending and not self._trailers:
+                flags = END_STREAM
+                self.over = True
+        return HEAD.pack(size >> 8, size & 255, DATA, flags, self.stream_id) + data
+
+    def moved(self) -> None:
+        """Some of what waited went out."""
+        if self.over:
+            self._ended()
+            return
+        if self._queue is None and self._ending:
+            self._send_end()
+            return
+        exchange = self.exchange
+        if self.waiting < HIGH // 2 and exchange is not None and exchange.sink is not None:
+            exchange.sink.resume_reading(PEER_FULL)
+
+    def _send_end(self) -> None:
+        connection = self.connection
+        self.over = True
+        if self._trailers:
+            block = connection.blocks.write(trailer_fields_h2(self._trailers))
+            connection.send(headers(self.stream_id, block, True, connection.largest))
+        else:
+            connection.send(HEAD.pack(0, 0, DATA, END_STREAM, self.stream_id))
+        self._ended()
+
+    def _ended(self) -> None:
+        """Our side is over: so is the stream, unless it is a tunnel that the client still sends on."""
+        exchange = self.exchange
+        if self.tunnel and self.asking and exchange is not None and exchange.state != DONE:
+            return
+        self.exchange = None
+        if self.asking:
+            # RFC 9113 8.1: the rest of the request is not needed
+            self.connection.reset(self, NO_ERROR, False)
+        else:
+            self.connection.finished(self)
+
+    # -- the request's body
+
+    def data(self, body: bytes, size: int, ended: bool) -> None:
+        """A DATA frame came: ``size`` is what it takes of the windows."""
+        connection = self.connection
+        self.room -= size
+        if self.room < 0:
+            connection.stream_error(self, FLOW_CONTROL_ERROR, "more than the stream's window")
+            return
+        self.unacked += size
+        exchange = self.exchange
+        if exchange is None:
+            connection.give_back(size)
+            self.unacked -= size
+            return
+        self.received += len(body)
+        self._body_at = connection.clock.seconds()
+        self._window_bytes += size
+        if not self.tunnel and not self.extended:
+            length = exchange.request.length
+            if length is not None and (self.received > length or (ended and self.received < length)):
+                connection.stream_error(
+                    self, PROTOCOL_ERROR, f"{self.received} bytes of body where Content-Length says {length}"
+                )
+                return
+        if ended:
+            self.asking = False
+        if body:
+            if self.extended:
+                self._held = [*(self._held or ()), body]
+            else:
+                exchange.request_body(body)
+        if not self._pausing and not self.extended:
+            self._give_back()
+        if ended and self.exchange is exchange and not self.extended:
+            self._request_over(exchange)
+
+    def trailers(self, fields: Sequence[Field]) -> None:
+        """The request ends with these."""
+        exchange = self.exchange
+        self.asking = False
+        if exchange is None:
+            return
+        length = exchange.request.length
+        if length is not None and self.received < length:
+            self.connection.stream_error(self, PROTOCOL_ERROR, "a body shorter than Content-Length says")
+            return
+        self._request_over(exchange, fields)
+
+    def _request_over(self, exchange: Exchange, trailers: Sequence[Field] = ()) -> None:
+        exchange.request_end(trailers)
+        if self.exchange is exchange and exchange.state == DONE and self.tunnel:
+            self.exchange = None
+            if not self.over:
+                self.end()
+            else:
+                self.connection.finished(self)
+
+    def _give_back(self) -> None:
+        """The backend took it: the client may send as much again, said once half of the window is used."""
+        if self.unacked >= RECEIVE // 2 and self.asking and not self._pausing:
+            size, self.unacked = self.unacked, 0
+            self.room += size
+            self.connection.give_back(size, self.stream_id)
+
+    def pause_reading(self, why: int) -> None:
+        self._pausing |= why
+
+    def resume_reading(self, why: int) -> None:
+        if self._pausing & why:
+            self._pausing &= ~why
+            if not self._pausing:
+                if self.asking:
+                    self._restart_body_clock()
+                self._give_back()
+
+    # -- the client's windows
+
+    def widen(self, more: int) -> bool:
+        """The client takes more of this stream; ``False`` when that is more than there can be."""
+        self.window += more
+        return self.window <= LARGEST_WINDOW
+
+    # -- time, looked at once a second while there is reason to
+
+    def begin_body(self) -> None:
+        """A body will follow: its clocks run."""
+        self._restart_body_clock()
+
+    def _restart_body_clock(self) -> None:
+        self._body_at = self._window_at = self.connection.clock.seconds()
+        self._window_bytes = 0
+        self.connection.watch(self)
+
+    def check(self, now: float) -> bool:
+        """Whether it has to be looked at again; whoever is too slow is given up."""
+        exchange = self.exchange
+        if exchange is None:
+            return False
+        timeouts = self.connection.engine.server.timeouts
+        if self.tunnel:
+            if now >= self._body_at + timeouts.tunnel:
+                exchange.fail(TUNNEL_IDLE)
+                return False
+        rate = self._minimum_rate()
+        again = self.tunnel
+        if self.asking and not self.tunnel and not self.extended and exchange.state in (ASKING, EARLY):
+            again = True
+            if self._pausing or (exchange.request.expects_continue and not exchange.received):
+                self._body_at = self._window_at = now
+                self._window_bytes = 0
+            elif now >= self._body_at + timeouts.body:
+                exchange.fail(CLIENT_BODY_TIMEOUT)
+                return False
+            elif rate is not None and now >= self._window_at + rate[1]:
+                if self._window_bytes < rate[0] * (now - self._window_at):
+                    exchange.fail(CLIENT_BODY_SLOW)
+                    return False
+                self._window_at = now
+                self._window_bytes = 0
+        if self._stall_at is not None:
+            again = True
+            if self.connection.is_full:  # then the whole connection is measured
+                self._stall_at = now
+                self._taken = 0
+            elif rate is not None and now >= self._stall_at + rate[1]:
+                if self._taken < rate[0] * (now - self._stall_at):
+                    if exchange.state == DONE:  # all of it waits here
+                        self.connection.engine.refused(CLIENT_READS_SLOWLY, self.connection.arrival.peer)
+                        self.connection.reset(self, CANCEL, True)
+                    else:
+                        exchange.fail(CLIENT_READS_SLOWLY)
+                    return False
+                self._stall_at = now
+                self._taken = 0
+        return again
+
+    def _minimum_rate(self) -> tuple[float, float] | None:
+        exchange = self.exchange
+        if exchange is not None and exchange.route is not None:
+            return exchange.route.minimum_rate
+        rate = self.connection.engine.server.minimum_rate
+        return None if rate is None else (rate.rate, rate.over)
+
+    def lost(self, fault: Fault | None = None, detail: str = "") -> None:
+        """The stream is gone, and the client with it."""
+        self.over = True
+        self.asking = False
+        self._queue = None
+        exchange, self.exchange = self.exchange, None
+        if self.unacked:
+            self.connection.give_back(self.unacked)
+            self.unacked = 0
+        if exchange is not None:
+            if fault is None:
+                exchange.client_gone()
+            else:
+                exchange.client_gone(fault, detail)
