@@ -383,9 +383,8 @@ class Http2Stream:
 
     # -- time, looked at once a second while there is reason to
 
-    def begin_body(self, length: int | None) -> None:
-        """A body of this length will follow: its clocks run."""
-        self.length = length
+    def begin_body(self) -> None:
+        """A body will follow: its clocks run."""
         self._restart_body_clock()
 
     def _restart_body_clock(self) -> None:
