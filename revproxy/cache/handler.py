@@ -23,8 +23,8 @@ from revproxy.cache.answer import hit_fields
 from revproxy.cache.directives import NO_STORE
 from revproxy.cache.entry import Entry
 from revproxy.cache.fill import Fill
-from revproxy.cache.invalidate import SAFE, invalidates
-from revproxy.cache.key import Key, fill_fields, inner_path, keyed_query, make_key, printable_key
+from revproxy.cache.key import Key, fill_fields, keyed_query, make_key, printable_key
+from revproxy.cache.passing import take_note
 from revproxy.cache.pending import Pending, Slot, slot_of
 from revproxy.cache.policy import (
     FRESH,
@@ -43,7 +43,6 @@ from revproxy.cache.serving import respond
 from revproxy.cache.status import status_of_forward, status_of_hit
 from revproxy.cache.store import Store
 from revproxy.cache.stored import SHARED, Stored
-from revproxy.cache.storing import freshen_by_head
 from revproxy.cache.waiting import Waiter
 from revproxy.exchange import Exchange
 from revproxy.fault import ONLY_IF_CACHED
@@ -361,45 +360,13 @@ class Cache:
         self._inner.start(exchange)
 
     def passed(self, exchange: Exchange) -> None:
-        """A backend-response hook: what a response that passed by means for what is stored (RFC 9111 4.4, 4.3.5)."""
+        """A backend-response hook: what a response that passed by means for what is stored."""
         decision, response = exchange.note, exchange.response
         if not isinstance(decision, Forward) or response is None:
             return
         exchange.note = None
-        request = exchange.request
-        if request.method == b"HEAD":
-            self._freshen_by_head(exchange, request, response)
-        elif request.method not in SAFE:
-            for uri in invalidates(request, response, self.rules):
-                self._invalidate(uri)
+        mapping = self.route.mapping
+        take_note(exchange, response, self.rules, (self.store, self.pending), mapping, self.now())
         if self._name:
             field = status_of_forward(self._name, decision.fwd)
             response.headers.fields = [*response.headers.fields, field]
-
-    def _invalidate(self, uri: bytes) -> None:
-        self.store.purge(uri)
-        self.pending.purge(uri)
-        mapping = self.route.mapping
-        if mapping is not None:  # Location names it as the public does
-            begin, _, target = uri.rpartition(b"\n")
-            path, mark, query = target.partition(b"?")
-            inner = b"%b\n%b%b%b" % (begin, inner_path(path, mapping), mark, query)
-            if inner != uri:
-                self.store.purge(inner)
-                self.pending.purge(inner)
-
-    def _freshen_by_head(self, exchange: Exchange, request: Request, response: Response) -> None:
-        if response.status != 200 or b"authorization" in request.headers:
-            return
-        entries = self.store.variants(make_key(request, self.rules))
-        stored = choose([entry.meta for entry in entries], request)
-        if stored is None:
-            return
-        now = self.now()
-        asked = now - (exchange.engine.seconds() - exchange.started)
-        freshened = freshen_by_head(stored, request, response, self.rules, asked, now)
-        if freshened is None:
-            stored.expire(now)
-        elif not freshened.refused:
-            entry = next(entry for entry in entries if entry.meta is stored)
-            self.store.refresh(entry, freshened.stored)
