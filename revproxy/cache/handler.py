@@ -38,6 +38,7 @@ from revproxy.cache.policy import (
     decide,
     read_request,
 )
+from revproxy.cache.posted import Posted, keep_posted
 from revproxy.cache.rules import Rules
 from revproxy.cache.serving import respond
 from revproxy.cache.status import status_of_forward, status_of_hit
@@ -357,16 +358,37 @@ class Cache:
 
     def _pass(self, exchange: Exchange, decision: Forward) -> None:
         exchange.note = decision
+        request = exchange.request
+        if request.method == b"POST":
+            exchange.note = Posted(decision, request, self.now(), self.pending.purges)
         self._inner.start(exchange)
 
     def passed(self, exchange: Exchange) -> None:
         """A backend-response hook: what a response that passed by means for what is stored."""
-        decision, response = exchange.note, exchange.response
+        note, response = exchange.note, exchange.response
+        posted = isinstance(note, Posted)
+        decision = note.decision if posted else note
         if not isinstance(decision, Forward) or response is None:
             return
-        exchange.note = None
+        if posted:
+            note.stale = note.purges != self.pending.purges
+        else:
+            exchange.note = None
         mapping = self.route.mapping
         take_note(exchange, response, self.rules, (self.store, self.pending), mapping, self.now())
+        if not posted:
+            self._tell(response, decision)
+
+    def posted(self, exchange: Exchange) -> None:
+        """A backend-response hook after all others: what a POST was answered with may be stored."""
+        posted, response = exchange.note, exchange.response
+        if isinstance(posted, Posted) and response is not None:
+            exchange.note = None
+            if not posted.stale:
+                keep_posted(exchange, posted, self.rules, self.store, self.route.mapping, self.now())
+            self._tell(response, posted.decision)
+
+    def _tell(self, response: Response, decision: Forward) -> None:
         if self._name:
             field = status_of_forward(self._name, decision.fwd)
             response.headers.fields = [*response.headers.fields, field]

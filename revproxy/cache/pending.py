@@ -32,12 +32,13 @@ def slot_of(key: Key, authorized: bool, names: tuple[bytes, ...], headers: Heade
 
 
 class Pending:
-    """The fills of a store that are running, by the URI of their keys."""
+    """The fills of a store that are running, by the URI of their keys. :ivar purges: how many there were."""
 
-    __slots__ = ("_fills",)
+    __slots__ = ("_fills", "purges")
 
     def __init__(self) -> None:
         self._fills: dict[bytes, set[Fill]] = {}
+        self.purges = 0
 
     def __len__(self) -> int:
         return sum(map(len, self._fills.values()))
@@ -60,16 +61,19 @@ class Pending:
 
     def purge(self, uri: bytes, now: float | None = None) -> None:
         """What is asked for of this URI is out of date. :param now: only stale from this moment on."""
+        self.purges += 1
         for fill in tuple(self._fills.get(uri, ())):
             fill.purge(now)
 
     def purge_where(self, match: Callable[[bytes], bool], now: float | None = None) -> None:
         """The same for all URIs that match."""
+        self.purges += 1
         for uri in [uri for uri in self._fills if match(uri)]:
             self.purge(uri, now)
 
     def purge_tag(self, tag: bytes, now: float | None = None) -> None:
         """The same for what will turn out to bear this tag."""
+        self.purges += 1
         for fills in self._fills.values():
             for fill in fills:
                 fill.purge_tag(tag, now)
