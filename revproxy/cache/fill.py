@@ -16,6 +16,15 @@ from typing import TYPE_CHECKING, Any
 from revproxy.cache.audience import Audience
 from revproxy.cache.entry import Entry, Filling
 from revproxy.cache.key import as_get
+from revproxy.cache.partial import (
+    StoredPart,
+    completed,
+    drop_parts,
+    find_part,
+    keep_part,
+    may_store_part,
+    rest_of,
+)
 from revproxy.cache.policy import ERRORS, PLAIN, on_error
 from revproxy.cache.serving import Reader
 from revproxy.cache.storing import Refusal, freshen, may_store, select_freshened
@@ -30,6 +39,7 @@ if TYPE_CHECKING:
     from revproxy.cache.handler import Cache
     from revproxy.cache.key import Key
     from revproxy.cache.pending import Slot
+    from revproxy.cache.policy import Ask
     from revproxy.cache.stored import Stored
     from revproxy.engine import Engine
 
@@ -48,8 +58,8 @@ class Fill:
     """
 
     __slots__ = (
-        "_asked", "_audience", "_cache", "_child", "_ended", "_entry", "_expired", "_filling", "_key", "_purged",
-        "_request", "_tags", "meta", "slot", "whole",
+        "_asked", "_audience", "_cache", "_child", "_ended", "_entry", "_expired", "_filling", "_key", "_part",
+        "_purged", "_request", "_tags", "meta", "slot", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -62,6 +72,7 @@ class Fill:
         self.slot = slot
         self._audience = Audience(cache, key)
         self._filling: Filling | None = None
+        self._part: Entry | None = None  # whose rest is asked for
         self._ended = False
         self._child: Any = None
         self._asked = 0.0
@@ -111,7 +122,7 @@ class Fill:
 
     def _let_go(self) -> None:
         """Nothing is kept by what was: the exchanges know this fill, and it knows them."""
-        self._child = self._filling = self._entry = None
+        self._child = self._filling = self._entry = self._part = None
         self._audience.let_go()
 
     def purge(self, now: float | None) -> None:
@@ -139,6 +150,15 @@ class Fill:
                     self.purge(purged[tag])
 
     # -- asking
+
+    def complete(self, ask: Ask) -> list[Field] | None:
+        """Ask for the rest of a part that is stored, if that may give the whole: the conditions for that."""
+        cache = self._cache
+        part = find_part(cache.store, self._key, self._request, ask, cache.now())
+        rest = None if part is None else rest_of(part.meta)
+        if rest is not None:
+            self._part = part
+        return rest
 
     @property
     def sink(self) -> Any:
@@ -181,6 +201,14 @@ class Fill:
                 if may and not audience.waiting:
                     self._cancel()
                     return
+        part, self._part = self._part, None
+        if part is not None and response.status in (206, 416):
+            whole = completed(part.meta, response) if response.status == 206 else None
+            if whole is None:  # not the rest of what is stored: the whole, then
+                self._again([])
+                return
+            response = child.response = whole
+            first = b"".join([*part.pieces(), first])
         shared = self._store(response, first, now)
         source: Entry | Filling | None = self._filling
         if ended:
@@ -197,7 +225,8 @@ class Fill:
         """Begin to store the response; what of it can be shared with those who wait, stored or not."""
         cache, entry = self._cache, self._entry
         fields = response.headers.fields
-        made = may_store(as_get(self._request), response, cache.rules, self._key, self._asked, now)
+        store = may_store_part if response.status == 206 and not self.whole else may_store
+        made = store(as_get(self._request), response, cache.rules, self._key, self._asked, now)
         tags = tags_of(fields)
         if any(f[0] in TAG_FIELDS for f in fields):
             response.headers.fields = [f for f in fields if f[0] not in TAG_FIELDS]
@@ -215,7 +244,7 @@ class Fill:
         else:
             cache.wait_again(self)
         if not self._purged:
-            filling = cache.store.begin(self._key, made, response.length, tags)
+            filling = cache.store.begin(made.key, made, response.length, tags)
             if filling is not None and (not first or filling.write(first)):
                 filling.expired = self._expired
                 self._filling = filling
@@ -227,6 +256,10 @@ class Fill:
     def _commit(self, filling: Filling, meta: Stored) -> Entry | None:
         meta.length = filling.length
         self._filling = None
+        store = self._cache.store
+        if isinstance(meta, StoredPart):
+            return keep_part(store, filling, meta)
+        drop_parts(store, self._key)
         return filling.commit()
 
     def write_body(self, data: bytes) -> None:
@@ -296,7 +329,7 @@ class Fill:
             self._filling.abort()
         detail = "" if self._child is None else self._child.detail
         audience = self._audience
-        self._child = self._filling = self._entry = None
+        self._child = self._filling = self._entry = self._part = None
         audience.abort(fault, detail)
         audience.let_go()
 
@@ -317,14 +350,21 @@ class Fill:
             leader.repeats = child.repeats
             leader.connect_time = child.connect_time
 
+    def _again(self, conditions: list[Field]) -> None:
+        """Ask once more; what comes of the answer that is there is for nobody."""
+        self._over()
+        self._entry = None
+        child, self._child = self._child, None
+        engine = child.engine
+        child.client_gone(CLIENT_GONE)
+        self.start(engine, conditions)
+
     def _not_modified(self, entry: Entry, response: Response, now: float) -> None:
         cache = self._cache
         stored: Stored = entry.meta
         if select_freshened((stored,), response) is None:
             # it is about something else: once more, without conditions (RFC 9111 4.3.4)
-            self._over()
-            self._entry = None
-            self.start(self._child.engine, [])
+            self._again([])
             return
         freshened = freshen(stored, as_get(self._request), response, cache.rules, self._asked, now)
         meta = freshened.stored

@@ -23,7 +23,8 @@ from revproxy.cache.answer import hit_fields
 from revproxy.cache.directives import NO_STORE
 from revproxy.cache.entry import Entry
 from revproxy.cache.fill import Fill
-from revproxy.cache.key import Key, fill_fields, keyed_query, make_key, printable_key
+from revproxy.cache.key import Key, fill_request, make_key, printable_key
+from revproxy.cache.partial import find_part, range_within
 from revproxy.cache.passing import take_note
 from revproxy.cache.pending import Pending, Slot, slot_of
 from revproxy.cache.policy import (
@@ -40,7 +41,7 @@ from revproxy.cache.policy import (
 )
 from revproxy.cache.posted import Posted, keep_posted
 from revproxy.cache.rules import Rules
-from revproxy.cache.serving import respond
+from revproxy.cache.serving import respond, respond_part
 from revproxy.cache.status import status_of_forward, status_of_hit
 from revproxy.cache.store import Store
 from revproxy.cache.stored import SHARED, Stored
@@ -193,6 +194,8 @@ class Cache:
         decision: Forward | Revalidate | GatewayTimeout | Serve,
         names: tuple[bytes, ...],
     ) -> None:
+        if entry is None and ask.conditional and self._serve_part(exchange, ask, key):
+            return
         if isinstance(decision, GatewayTimeout):
             exchange.fail(ONLY_IF_CACHED, decision.why)
             return
@@ -218,6 +221,16 @@ class Cache:
             self._begin(waiter, key, entry, conditions, None)
         else:
             self._collapse(waiter, key, entry, conditions, names)
+
+    def _serve_part(self, exchange: Exchange, ask: Ask, key: Key) -> bool:
+        request, now = exchange.request, self.now()
+        entry = find_part(self.store, key, request, ask, now)
+        span = None if entry is None else range_within(entry.meta, request, now)
+        if entry is None or span is None:
+            return False
+        self.store.hit(entry)
+        respond_part(exchange, self.store, entry, span, now, self._hit_field(entry.meta, now))
+        return True
 
     def _is_passed(self, key: Key, ask: Ask) -> bool:
         return bool(self._passed) and self._passed.get(hash((key, ask.authorized)), 0.0) > self.now()
@@ -259,6 +272,11 @@ class Cache:
         self, waiter: Waiter, key: Key, entry: Entry | None, conditions: list[Field] | None, slot: Slot | None
     ) -> None:
         fill = Fill(self, key, waiter.exchange.request, entry, slot)
+        if entry is None and (conditions is not None or not waiter.ask.conditional):
+            rest = fill.complete(waiter.ask)
+            if rest is not None:
+                conditions = rest
+                waiter.fwd = "partial"
         fill.join(waiter)
         if slot is not None:
             self._fills[slot] = fill
@@ -319,20 +337,7 @@ class Cache:
 
         :param conditions: the preconditions in the place of the client's; ``None`` leaves it these.
         """
-        asked = Request(
-            b"GET",
-            request.path,
-            keyed_query(request.query, self.rules),
-            Headers(fill_fields(request, self.rules, conditions)),
-            host=request.host,
-            authority=request.authority,
-            version=request.version,
-            kinds=request.kinds,
-            arrival=request.arrival,
-        )
-        asked.client = request.client
-        asked.scheme = request.scheme
-        return Exchange.child(engine, fill, asked)
+        return Exchange.child(engine, fill, fill_request(request, self.rules, conditions))
 
     def forget(self, fill: Fill) -> None:
         """Nobody can join a fill any more."""

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from revproxy.cache.invalidate import same_origin
-from revproxy.cache.key import authority_of, fill_fields, inner_path, keyed_query, make_key
+from revproxy.cache.key import as_get, authority_of, fill_fields, inner_path, keyed_query, make_key
 from revproxy.cache.policy import Forward, read_request
 from revproxy.cache.storing import Refusal, may_store
 from revproxy.cache.tags import TAG_FIELDS, tags_of
@@ -46,19 +46,8 @@ class Posted:
         self.asked = asked
         self.purges = purges
         self.stale = False
-        self.request = Request(
-            b"GET",
-            request.path,
-            request.query,
-            request.headers.copy(),
-            host=request.host,
-            authority=request.authority,
-            version=request.version,
-            kinds=request.kinds,
-            arrival=request.arrival,
-        )
-        self.request.client = request.client
-        self.request.scheme = request.scheme
+        self.request = as_get(request)
+        self.request.headers = request.headers.copy()
 
 
 def may_store_posted(
