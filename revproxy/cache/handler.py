@@ -376,7 +376,7 @@ class Cache:
         if not isinstance(decision, Forward) or response is None:
             return
         if posted:
-            note.stale = note.purges != self.pending.purges
+            note.stale = self.pending.was_purged(make_key(note.request, self.rules)[0], note.purges)
         else:
             exchange.note = None
         mapping = self.route.mapping

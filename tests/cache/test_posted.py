@@ -149,6 +149,23 @@ def test_one_that_another_post_overtook_is_not_stored(talk: Start) -> None:
     assert cache_of(t).store.entries == 0
 
 
+def test_posts_to_elsewhere_do_not_matter(talk: Start) -> None:
+    t = talk()
+    first = t.client()
+    first.send(post(b"one"))
+    asked = t.busy()
+    asked.expect_request(b"POST", b"/", b"one")
+    other = t.client()
+    other.send(post(b"two", path=b"/other"))
+    connection = t.busy()
+    connection.expect_request(b"POST", b"/other", b"two")
+    connection.send(ok(b"two"))
+    other.expect_response(200, b"two")
+    asked.send(ok(b"one", FRESH, HERE))
+    first.expect_response(200, b"one")
+    t.hit(b"one")
+
+
 def test_one_that_another_post_overtakes_in_its_body_is_not_stored(talk: Start) -> None:
     t = talk()
     first = t.client()
