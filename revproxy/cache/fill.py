@@ -22,7 +22,7 @@ from revproxy.cache.partial import (
     drop_parts,
     find_part,
     keep_part,
-    may_store_part,
+    may_store_asked,
     rest_of,
 )
 from revproxy.cache.policy import ERRORS, PLAIN, on_error
@@ -225,7 +225,7 @@ class Fill:
         """Begin to store the response; what of it can be shared with those who wait, stored or not."""
         cache, entry = self._cache, self._entry
         fields = response.headers.fields
-        store = may_store_part if response.status == 206 and not self.whole else may_store
+        store = may_store if self.whole else may_store_asked
         made = store(as_get(self._request), response, cache.rules, self._key, self._asked, now)
         tags = tags_of(fields)
         if any(f[0] in TAG_FIELDS for f in fields):

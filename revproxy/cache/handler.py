@@ -24,8 +24,9 @@ from revproxy.cache.directives import NO_STORE
 from revproxy.cache.entry import Entry
 from revproxy.cache.fill import Fill
 from revproxy.cache.key import Key, fill_request, make_key, printable_key
+from revproxy.cache.noted import Noted, take_note
 from revproxy.cache.partial import find_part, range_within
-from revproxy.cache.passing import take_note
+from revproxy.cache.passing import invalidate
 from revproxy.cache.pending import Pending, Slot, slot_of
 from revproxy.cache.policy import (
     FRESH,
@@ -39,7 +40,6 @@ from revproxy.cache.policy import (
     decide,
     read_request,
 )
-from revproxy.cache.posted import Posted, keep_posted
 from revproxy.cache.rules import Rules
 from revproxy.cache.serving import respond, respond_part
 from revproxy.cache.status import status_of_forward, status_of_hit
@@ -364,34 +364,33 @@ class Cache:
     def _pass(self, exchange: Exchange, decision: Forward) -> None:
         exchange.note = decision
         request = exchange.request
-        if request.method == b"POST":
-            exchange.note = Posted(decision, request, self.now(), self.pending.purges)
+        if request.method == b"POST" or request.method == b"HEAD":
+            exchange.note = Noted(decision, request, self.now(), self.pending.purges)
         self._inner.start(exchange)
 
     def passed(self, exchange: Exchange) -> None:
-        """A backend-response hook: what a response that passed by means for what is stored."""
+        """A backend-response hook before all others: what a response that passed by makes invalid."""
         note, response = exchange.note, exchange.response
-        posted = isinstance(note, Posted)
-        decision = note.decision if posted else note
-        if not isinstance(decision, Forward) or response is None:
+        if response is None:
             return
-        if posted:
-            note.stale = self.pending.was_purged(make_key(note.request, self.rules)[0], note.purges)
-        else:
-            exchange.note = None
         mapping = self.route.mapping
-        take_note(exchange, response, self.rules, (self.store, self.pending), mapping, self.now())
-        if not posted:
-            self._tell(response, decision)
-
-    def posted(self, exchange: Exchange) -> None:
-        """A backend-response hook after all others: what a POST was answered with may be stored."""
-        posted, response = exchange.note, exchange.response
-        if isinstance(posted, Posted) and response is not None:
+        if isinstance(note, Noted):
+            note.stale = self.pending.was_purged(make_key(note.request, self.rules)[0], note.purges)
+            invalidate(exchange, response, self.rules, (self.store, self.pending), mapping)
+        elif isinstance(note, Forward):
             exchange.note = None
-            if not posted.stale:
-                keep_posted(exchange, posted, self.rules, self.store, self.route.mapping, self.now())
-            self._tell(response, posted.decision)
+            invalidate(exchange, response, self.rules, (self.store, self.pending), mapping)
+            self._tell(response, note)
+
+    def noted(self, exchange: Exchange) -> None:
+        """A backend-response hook after all others: what a response that passed by adds to what is stored."""
+        note, response = exchange.note, exchange.response
+        if not isinstance(note, Noted) or response is None:
+            return
+        exchange.note = None
+        if not note.stale:
+            take_note(exchange, note, response, self.rules, self.store, self.route.mapping, self.now())
+        self._tell(response, note.decision)
 
     def _tell(self, response: Response, decision: Forward) -> None:
         if self._name:

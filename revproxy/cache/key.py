@@ -30,7 +30,7 @@ _ROUTED = frozenset(
     b" x-original-uri x-http-host-override x-wap-profile".split()
 )
 #: Preconditions and ranges, which a request that validates replaces (RFC 9111 4.3.1).
-_CONDITIONS = frozenset(b"if-match if-none-match if-modified-since if-unmodified-since if-range range".split())
+CONDITIONS = frozenset(b"if-match if-none-match if-modified-since if-unmodified-since if-range range".split())
 
 
 def keyed_query(query: bytes | None, rules: Rules) -> bytes | None:
@@ -115,7 +115,7 @@ def fill_fields(request: Request, rules: Rules, conditions: Sequence[Field] | No
         its Range among them, are left out: the whole response is wanted, and the client's are answered from it.
     """
     keyed = rules.key_headers
-    left_out = _CONDITIONS if conditions is not None else ()
+    left_out = CONDITIONS if conditions is not None else ()
     fields = [
         f
         for f in request.headers.fields

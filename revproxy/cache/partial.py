@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from revproxy.cache.key import Key
+from revproxy.cache.key import CONDITIONS, Key
 from revproxy.cache.policy import Ask, Serve, choose, decide
 from revproxy.cache.ranges import parse_range
 from revproxy.cache.stored import Stored
@@ -95,6 +95,17 @@ def may_store_part(
     part.key = part_key(key)
     part.first, part.most, part.total, part.asked = first, stop - first, total, asked[0]
     return part
+
+
+def may_store_asked(
+    request: Request, response: Response, rules: Rules, key: Key, request_time: float, response_time: float
+) -> Stored | Refusal:
+    """The same for any response to a request with the client's own conditions, which may be what it is about."""
+    if response.status == 206:
+        return may_store_part(request, response, rules, key, request_time, response_time)
+    if response.status != 200 and any(f[0] in CONDITIONS for f in request.headers.fields):
+        return Refusal("the answer to a precondition or a range")
+    return may_store(request, response, rules, key, request_time, response_time)
 
 
 def find_part(store: Store, key: Key, request: Request, ask: Ask, now: float) -> Entry | None:

@@ -156,7 +156,7 @@ def _entry(
             mapping=mapping,
         )
         handler = _cache(config, written, fill, stores, reactor)
-        passing, keeping = (handler.passed,), (handler.posted,)
+        passing, keeping = (handler.passed,), (handler.noted,)
     rate = server.minimum_rate if written.minimum_rate == "server" else written.minimum_rate
     body = "server" if written.limits is None else written.limits.body
     route = Route(

@@ -416,3 +416,16 @@ def test_a_purge_while_a_part_comes(talk: Start) -> None:
     connection.send(partial(0, 4)[-2:])
     client.expect_response(206, BODY[:5])
     assert (cache.store.entries, cache.store.filling) == (0, 0)
+
+
+@pytest.mark.parametrize("field", [b"Range: bytes=99-", b"If-None-Match: x", b"If-Modified-Since: x"])
+@pytest.mark.parametrize("status", [b"416 Range Not Satisfiable", b"412 Precondition Failed", b"404 Not Found"])
+def test_what_answers_the_clients_own_conditions_is_its_own(talk: Start, field: bytes, status: bytes) -> None:
+    t = talk('{ ttl = { any = "1m" } }')
+    mine = t.ask()  # what is not for all: from now on conditions go as they come
+    t.answer(ok(b"mine", b"Cache-Control: private"))
+    mine.expect_response(200, b"mine")
+    client = t.ask(b"/", field)
+    t.answer(ok(b"no", b"Cache-Control: public, max-age=60", status=status))
+    client.expect_response(int(status[:3]), b"no")
+    t.miss().close()

@@ -1,10 +1,12 @@
-"""Responses to POST that are what GET would get from now on, and say so (RFC 9110 9.3.3).
+"""What responses that passed the cache by add to what is stored: those to HEAD (RFC 9111 4.3.5) and to POST.
 
 Rules of this module:
 
-* only a 200 with explicit freshness whose Content-Location is the target, to a request by which a cache may
-  be filled: one with fields or parameters that no key holds is not, since what it sent would be in the answer
-  for the others;
+* only answers to requests by which a cache may be filled count: not those with fields or parameters that no key
+  holds, since what one client sent would be in the answers for the others;
+* the answer to HEAD freshens what GET stored, or makes it stale;
+* the answer to POST is stored if it is what GET would get from now on, and says so (RFC 9110 9.3.3): a 200 with
+  explicit freshness whose Content-Location is the target;
 * the POST takes its own way, with the client's fields; its body is read along as it leaves for the client;
 * what was purged while it was being answered is not stored.
 """
@@ -16,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from revproxy.cache.invalidate import same_origin
 from revproxy.cache.key import as_get, authority_of, fill_fields, inner_path, keyed_query, make_key
-from revproxy.cache.policy import Forward, read_request
-from revproxy.cache.storing import Refusal, may_store
+from revproxy.cache.policy import Forward, choose, read_request
+from revproxy.cache.storing import Refusal, freshen_by_head, may_store
 from revproxy.cache.tags import TAG_FIELDS, tags_of
 from revproxy.http.message import Request, Response
 
@@ -31,8 +33,8 @@ if TYPE_CHECKING:
 _EXPLICIT = frozenset({"s-maxage", "max-age", "expires"})
 
 
-class Posted:
-    """What is remembered of a POST that passes by.
+class Noted:
+    """What is remembered of a POST or a HEAD that passes by.
 
     :ivar decision: as of any other. :ivar request: the GET of the same target and fields, before any hook changed
         them. :ivar asked: the wall clock. :ivar purges: how many there had been of what was pending.
@@ -50,8 +52,17 @@ class Posted:
         self.request.headers = request.headers.copy()
 
 
+def speaks_for_all(request: Request, rules: Rules) -> bool:
+    """Whether what a backend answers to a request with all of its fields is what it answers to a fill."""
+    if read_request(request, rules).forward is not None:
+        return False
+    return (
+        len(fill_fields(request, rules)) == len(request.headers) and keyed_query(request.query, rules) == request.query
+    )
+
+
 def may_store_posted(
-    posted: Posted, response: Response, rules: Rules, mapping: tuple[bytes, bytes] | None, now: float
+    posted: Noted, response: Response, rules: Rules, mapping: tuple[bytes, bytes] | None, now: float
 ) -> Stored | Refusal:
     """Whether the response to a POST answers later GETs, and as what.
 
@@ -65,11 +76,8 @@ def may_store_posted(
     target = same_origin(located[0], request, authority_of(request))
     if target is None or target[1] != request.query or request.path not in (target[0], inner_path(target[0], mapping)):
         return Refusal("Content-Location is not the target")
-    if read_request(request, rules).forward is not None:
-        return Refusal("a GET like it would pass by")
-    fields = request.headers.fields
-    if len(fill_fields(request, rules)) != len(fields) or keyed_query(request.query, rules) != request.query:
-        return Refusal("the request says what no key holds")
+    if not speaks_for_all(request, rules):
+        return Refusal("a GET like it would pass by, or the request says what no key holds")
     if b"set-cookie" in headers:
         return Refusal("set-cookie")
     made = may_store(request, response, rules, make_key(request, rules), posted.asked, now)
@@ -78,15 +86,49 @@ def may_store_posted(
     return made
 
 
-def keep_posted(
+def take_note(
     exchange: Exchange,
-    posted: Posted,
+    noted: Noted,
+    response: Response,
     rules: Rules,
     store: Store,
     mapping: tuple[bytes, bytes] | None,
     now: float,
 ) -> None:
-    """Have the body of a response stored on its way to the client, if it may be."""
+    """Do to what is stored what a response that passed by says of it, after the backend-response hooks.
+
+    :param mapping: the prefix of paths at backends, and the public one. :param now: the wall clock in seconds.
+    """
+    if exchange.request.method == b"POST":
+        _keep(exchange, noted, rules, store, mapping, now)
+    elif speaks_for_all(noted.request, rules):
+        _freshen(noted, response, rules, store, now)
+
+
+def _freshen(noted: Noted, response: Response, rules: Rules, store: Store, now: float) -> None:
+    request = noted.request
+    if response.status != 200 or b"authorization" in request.headers:
+        return
+    entries = store.variants(make_key(request, rules))
+    stored = choose([entry.meta for entry in entries], request)
+    if stored is None:
+        return
+    freshened = freshen_by_head(stored, request, response, rules, noted.asked, now)
+    if freshened is None:
+        stored.expire(now)
+    elif not freshened.refused:
+        entry = next(entry for entry in entries if entry.meta is stored)
+        store.refresh(entry, freshened.stored)
+
+
+def _keep(
+    exchange: Exchange,
+    posted: Noted,
+    rules: Rules,
+    store: Store,
+    mapping: tuple[bytes, bytes] | None,
+    now: float,
+) -> None:
     response = exchange.response
     if response is None or exchange.filter is not None:
         return

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from revproxy.cache.noted import Noted, may_store_posted
 from revproxy.cache.policy import Forward
-from revproxy.cache.posted import Posted, may_store_posted
 from revproxy.cache.rules import Rules
 from revproxy.cache.stored import Stored
 from revproxy.config.model import Middleware
@@ -25,7 +25,7 @@ BY_METHOD = Forward("method", "")
 def decided(
     *lines: str, asked: tuple[str, ...] = (), query: bytes | None = None, status: int = 200, rules: Rules | None = None
 ) -> bool:
-    posted = Posted(BY_METHOD, request(*asked, method=b"POST", path=b"/a", query=query, length=5), NOW, 0)
+    posted = Noted(BY_METHOD, request(*asked, method=b"POST", path=b"/a", query=query, length=5), NOW, 0)
     made = may_store_posted(
         posted, response(f"Date: {DATE}", *lines, status=status), rules or Rules(), (b"/", b"/app"), NOW
     )
@@ -188,3 +188,49 @@ def test_what_hooks_make_of_it_is_stored(talk: Start, play_once: Any) -> None:
     t = talk(scenario=play_once(hooked(config(), Middleware(at="backend-response", call=mark))))
     posts(t, ok(b"new", FRESH, HERE)).expect_response(200, b"new")
     assert t.hit(b"new").all(b"X-Mark") == [b"1"]
+
+
+# -- HEAD
+
+
+HEAD_200 = b'HTTP/1.1 200 OK\r\nContent-Length: 4\r\nETag: "x"\r\nCache-Control: max-age=1000\r\n'
+
+
+@pytest.mark.parametrize(
+    ("cache", "path", "field"),
+    [
+        ("{}", b"/", b"X-HTTP-Method-Override: GET"),
+        ("{}", b"/", b"If-Match: *"),
+        ('{ bypass = { cookie = ["session"] } }', b"/", b"Cookie: session=1"),
+        ('{ query_ignore = ["utm_*"] }', b"/?utm_source=x", b"X-A: 1"),
+    ],
+)
+def test_heads_that_do_not_speak_for_all(talk: Start, cache: str, path: bytes, field: bytes) -> None:
+    t = talk(cache)
+    t.store(b"body", FRESH, b"X-Mine: no")
+    t.scenario.advance(60)
+    client = t.ask(path, field, method=b"HEAD")
+    connection = t.busy()
+    connection.expect_request(b"HEAD", path)
+    connection.send(HEAD_200 + b"X-Mine: yes\r\n\r\n")
+    client.expect_head(200, {b"X-Mine": b"yes"})
+    t.miss().close()
+
+
+def test_heads_count_as_hooks_made_them(talk: Start, play_once: Any) -> None:
+    def hide(exchange: Any) -> None:
+        exchange.response.headers.remove(b"x-secret")
+
+    t = talk(scenario=play_once(hooked(config(), Middleware(at="backend-response", call=hide))))
+    t.store(b"body", FRESH)
+    t.scenario.advance(60)
+    client = t.ask(method=b"HEAD")
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nCache-Control: max-age=60\r\n"
+    head += b"X-Secret: 1\r\nX-New: 1\r\nCache-Tag: a\r\n\r\n"
+    t.answer(
+        head,
+        method=b"HEAD",
+    )
+    client.expect_head(200)
+    hit = t.hit()
+    assert (hit.all(b"X-Secret"), hit.all(b"X-New"), hit.all(b"Cache-Tag")) == ([], [b"1"], [])
