@@ -125,7 +125,7 @@ class Audience:
                     shared.status,
                     Headers(hit_fields(shared, now, cache.status(waiter, None, now))),
                     reason=shared.reason,
-                    length=len(first),
+                    length=None if shared.status == 204 else len(first),
                 )
                 exchange.serve(head, b"" if exchange.request.method == b"HEAD" else first, True)
             elif filling is not None and filling.open:

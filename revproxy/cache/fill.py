@@ -134,7 +134,8 @@ class Fill:
         self._cache.forget(self)
 
     def purge_tag(self, tag: bytes, now: float | None) -> None:
-        """The same, if it will bear this tag."""
+        """The same, if it will bear this tag. Whether it will is not known yet: nobody else joins it."""
+        self._cache.forget(self)
         if self._tags is None:
             self._tags = {}
         if now is None:

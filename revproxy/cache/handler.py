@@ -58,8 +58,9 @@ if TYPE_CHECKING:
 #: Seconds for which requests for a key are not made to wait for each other, after an answer that was not for everybody.
 _PASSED = 60.0
 _MOST_PASSED = 10_000
-#: Hits that are kept ready; about 1.5 KB each.
+#: Hits that are kept ready; about 1.5 KB each. They are not in the store's sum, so large ones are left out.
 _READY = 512
+_LARGEST_READY = 4096
 #: Larger bodies are not sent in one write.
 _AT_ONCE = 64 * 1024
 #: Path, query, authority and scheme of a request.
@@ -167,7 +168,7 @@ class Cache:
         fields = hit_fields(stored, now, self._hit_field(stored, now))
         length = None if stored.status == 204 else entry.length
         head = Response(stored.status, Headers(fields), reason=stored.reason, length=length, kinds=DATE)
-        if chosen or not self._is_simple:
+        if chosen or not self._is_simple or entry.size - entry.length > _LARGEST_READY:
             return head
         # until one of the two numbers in it changes: at a whole second of age, after one of what is left
         until = min(stored.born + stored.age(now) + 1, nextafter(stored.fresh_until - stored.ttl(now), inf))

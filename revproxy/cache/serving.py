@@ -209,7 +209,8 @@ def respond(
             Reader(exchange, store, entry, segments).begin(response)
             return
     length = entry.length
-    response = Response(stored.status, Headers(fields), reason=stored.reason, length=length)
+    said = None if stored.status == 204 else length
+    response = Response(stored.status, Headers(fields), reason=stored.reason, length=said)
     body = entry.body
     if request.method == b"HEAD" or not length:
         exchange.serve(response, b"", True)

@@ -273,6 +273,8 @@ def freshen(
         refused = "vary names everything"
     if not refused and parse_directives(request.headers.get_all(b"cache-control")).bits & NO_STORE:
         refused, drop = "no-store in the request", False
+    if not refused and not said.bits & SHARED and b"authorization" in request.headers:
+        refused, drop = "the request is authorized and the response does not say that it may be shared", False
     if trace is not None:
         trace.append(f"freshened, but not kept: {refused}" if refused else f"freshened: {made.source}")
     return Freshened(made, refused, bool(refused) and drop)

@@ -304,3 +304,13 @@ def test_tags_of_a_304_are_not_for_clients() -> None:
     made = freshen(old, request(), news, RULES, NOW, NOW).stored
     assert b"surrogate-key" not in made.headers
     assert b"cache-tag" not in made.headers
+
+
+def test_a_304_for_one_who_is_authorized_is_for_that_one() -> None:
+    old = stored("Cache-Control: public, max-age=60", 'ETag: "a"')
+    asked = request("Authorization: x")
+    made = freshen(old, asked, response("Cache-Control: max-age=60", 'ETag: "a"', status=304), RULES, NOW, NOW)
+    assert made.refused
+    assert not made.drop
+    made = freshen(old, asked, response("Cache-Control: public, max-age=9", 'ETag: "a"', status=304), RULES, NOW, NOW)
+    assert not made.refused
