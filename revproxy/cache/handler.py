@@ -174,8 +174,10 @@ class Cache:
         until = min(stored.born + stored.age(now) + 1, nextafter(stored.fresh_until - stored.ttl(now), inf))
         if len(self._ready) >= _READY:
             self._ready.clear()
+        block = ResponseBlock(head, 0, True, None)
         target = (request.path, request.query, request.authority, request.scheme)
-        self._ready[target] = (until, stored.key, stored, ResponseBlock(head, 0, True, None).response)
+        self._ready[target] = (until, stored.key, stored, block.response)
+        del block.response  # each knowing the other they would wait for the collector, thousands of them
         return head
 
     def _hit_field(self, stored: Stored, now: float) -> Field | None:
@@ -371,10 +373,9 @@ class Cache:
 
     def passed(self, exchange: Exchange) -> None:
         """A backend-response hook before all others: what a response that passed by makes invalid."""
-        note, response = exchange.note, exchange.response
+        note, response, mapping = exchange.note, exchange.response, self.route.mapping
         if response is None:
             return
-        mapping = self.route.mapping
         if isinstance(note, Noted):
             note.stale = self.pending.was_purged(make_key(note.request, self.rules)[0], note.purges)
             invalidate(exchange, response, self.rules, (self.store, self.pending), mapping)

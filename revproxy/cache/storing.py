@@ -2,8 +2,8 @@
 
 Rules of this module:
 
-* only whole responses to GET are stored; partial ones (206), interim ones and 304 never (RFC 9111
-  3.3: combining ranges is left to nobody);
+* only whole responses to GET are stored, interim ones and 304 never; for partial ones see
+  :mod:`revproxy.cache.partial`, for those to POST :mod:`revproxy.cache.noted`;
 * of a response's fields those that end at a connection, those that Connection names and those
   that ``private`` and ``no-cache`` name are not stored; when these last are needed to read the
   body, the response is not;

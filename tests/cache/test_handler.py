@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from twisted.internet.defer import Deferred
 
 from revproxy.cache.handler import Cache
 from revproxy.config.model import Middleware
+from revproxy.http.blocks import ResponseBlock
 from revproxy.http.message import Answer, Headers
 from tests.cache.talk import Talk, config
 from tests.kit import hooked, ok, post
@@ -55,6 +57,22 @@ def test_the_head_of_a_hit_is_of_its_second(talk: Start) -> None:
         assert response.get(b"Cache-Status") == b"revproxy; hit; ttl=%d" % ttl
     t.scenario.advance(1.0)
     t.miss()
+
+
+@pytest.mark.usefixtures("nothing_goes_round")
+def test_the_heads_that_were_kept_do_not_wait_for_the_collector(talk: Start) -> None:
+    t = talk()
+    t.store()
+    cache = cache_of(t)
+    client = t.client()
+    alive = []
+    for _ in range(3):
+        t.ask(client=client)
+        client.expect_response(200, b"body")
+        alive.append(sum(isinstance(each, ResponseBlock) for each in gc.get_objects()))
+        t.scenario.advance(1)
+    assert len(cache._ready) == 1
+    assert alive[1:] == [alive[0]] * 2
 
 
 def test_the_heads_that_are_kept_are_bounded(talk: Start, monkeypatch: pytest.MonkeyPatch) -> None:
