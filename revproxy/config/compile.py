@@ -146,6 +146,7 @@ def _entry(
     name = written.name or f"route-{index + 1}"
     handler = _handler(config, written, forwards)
     passing: tuple[Any, ...] = ()
+    keeping: tuple[Any, ...] = ()
     if written.cache is not None:
         if written.compress is not None:
             client_request.append(narrowing(written.compress))
@@ -157,7 +158,7 @@ def _entry(
             mapping=mapping,
         )
         handler = _cache(config, written, fill, stores, reactor)
-        passing = (handler.passed,)
+        passing, keeping = (handler.passed,), (handler.noted,)
     alone = not passing and not client_response and len(backend_response) == 1
     rate = server.minimum_rate if written.minimum_rate == "server" else written.minimum_rate
     body = "server" if written.limits is None else written.limits.body
@@ -167,7 +168,7 @@ def _entry(
         client_request=tuple(client_request),
         backend_request=tuple(backend_request),
         # the last to see the request is the first to see the response
-        backend_response=(*passing, *reversed(backend_response)),
+        backend_response=(*passing, *reversed(backend_response), *keeping),
         client_response=tuple(reversed(client_response)),
         max_body=server.limits.body if isinstance(body, str) else body,
         minimum_rate=None if rate is None or isinstance(rate, str) else (rate.rate, rate.over),
