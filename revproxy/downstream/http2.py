@@ -19,7 +19,7 @@ from revproxy.downstream.h2reading import ReadingHttp2
 from revproxy.downstream.h2stream import RECEIVE, Http2Stream
 from revproxy.downstream.h2windows import CONNECTION_RECEIVE
 from revproxy.exchange import Exchange
-from revproxy.fault import CLIENT_BAD_REQUEST, CLIENT_MISDIRECTED, ProtocolError
+from revproxy.fault import CLIENT_BAD_REQUEST, CLIENT_HEAD_TOO_LARGE, CLIENT_MISDIRECTED, ProtocolError
 from revproxy.http.forwarding import forwarded_lines
 from revproxy.http.h2frames import (
     COMPRESSION_ERROR,
@@ -63,7 +63,7 @@ class Http2Connection(ReadingHttp2):
             arrival = evolve(arrival, forwarded=said)
         super().__init__(engine, arrival)
         self.hsts: Any = [(b"strict-transport-security", arrival.hsts, False)] if arrival.hsts else None
-        self._decoder = BlockReader(engine.server.limits.head * _BLOCKS)
+        self._decoder = BlockReader(engine.server.limits.head * _BLOCKS, engine.server.limits.head)
         self._requests = H2RequestReader(engine.parser)
         self._served = 0
         tls = arrival.tls
@@ -113,6 +113,8 @@ class Http2Connection(ReadingHttp2):
         if ended:
             stream.asking = False
         try:
+            if self._decoder.over:
+                raise ProtocolError(CLIENT_HEAD_TOO_LARGE, f"fields over {engine.server.limits.head} bytes")
             request = self._requests.read(fields, ended, arrival)
         except ProtocolError as e:
             self._malformed(stream, fields, e)

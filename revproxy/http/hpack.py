@@ -45,12 +45,16 @@ class BlockReader:
     """The blocks of one connection, in their order.
 
     :param largest: bytes of a decoded list, by the measure of RFC 9113 6.5.2.
+    :param limit: bytes of names and values that are not too many.
+    :ivar over: whether the last one read had more.
     """
 
-    __slots__ = ("_decoder", "_known")
+    __slots__ = ("_decoder", "_known", "_limit", "over")
 
-    def __init__(self, largest: int) -> None:
+    def __init__(self, largest: int, limit: int) -> None:
         self._decoder = Decoder(largest)
+        self._limit = limit
+        self.over = False
         self._known: dict[bytes, HeaderList] = {}
 
     def read(self, block: bytes) -> HeaderList:
@@ -62,6 +66,7 @@ class BlockReader:
         """
         fields = self._known.get(block)
         if fields is not None:
+            self.over = False
             return fields
         plain = _INDEXED.fullmatch(block) is not None
         strings = () if plain else _walk(block)
@@ -71,10 +76,12 @@ class BlockReader:
             raise TooLarge(str(e)) from None
         except HPACKError as e:
             raise Undecodable(str(e)) from None
+        self.over = sum([len(name) + len(value) for name, value, _ in fields]) > self._limit
         if plain:
-            if len(self._known) >= _KNOWN:
-                self._known.clear()
-            self._known[block] = fields
+            if not self.over:
+                if len(self._known) >= _KNOWN:
+                    self._known.clear()
+                self._known[block] = fields
             return fields
         if self._known:
             self._known.clear()

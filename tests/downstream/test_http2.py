@@ -313,6 +313,16 @@ def test_a_request_that_is_refused_is_answered(play, fields, status):
     assert client[stream].ended
 
 
+def test_fields_that_are_too_large_together(play):
+    _scenario, client, backend = met(play)
+    block = client.encoder.encode([*GET, (b"x-large", b"x" * 3000)])
+    client.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, block + b"\xbe" * 10))
+    assert client[1].status == b"431"
+    client.send(frame(HEADERS, END_HEADERS | END_STREAM, 3, client.encoder.encode(GET) + b"\xbe" * 9))
+    assert len(backend.expect_request(b"GET", b"/").all(b"x-large")) == 9
+    backend.send(OK)
+
+
 def test_trailers_that_are_none(play):
     _scenario, client, _backend = met(play)
     stream = client.begin(POST, ended=False)
