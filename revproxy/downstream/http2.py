@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
+from revproxy.downstream.calm import REQUEST_WORTH
 from revproxy.downstream.h2reading import ReadingHttp2
 from revproxy.downstream.h2stream import RECEIVE, Http2Stream
 from revproxy.downstream.h2windows import CONNECTION_RECEIVE
@@ -102,7 +103,7 @@ class Http2Connection(ReadingHttp2):
         if len(self._streams) >= STREAMS:
             self._refuse(stream_id, REFUSED_STREAM)
             return
-        self._calm.earned()
+        self._calm.earned(REQUEST_WORTH)
         self._begin(stream_id, fields, ended)
 
     def _begin(self, stream_id: int, fields: Any, ended: bool) -> None:

@@ -159,19 +159,25 @@ def _number(block: bytes, at: int, prefix: int) -> tuple[int, int]:
 class BlockWriter:
     """Blocks for the peer of one connection, in their order."""
 
-    __slots__ = ("_encoder", "_known")
+    __slots__ = ("_encoder", "_known", "_least", "_size", "_wanted")
 
     def __init__(self) -> None:
         self._encoder = Encoder()
         self._known: dict[int, tuple[HeaderList, bytes]] = {}
+        self._size = TABLE
+        self._wanted: int | None = None
+        self._least = TABLE
 
     def limit(self, size: int) -> None:
         """The peer keeps a table of so many bytes (SETTINGS_HEADER_TABLE_SIZE)."""
-        self._encoder.header_table_size = min(size, TABLE)
-        self._known.clear()
+        wanted = min(size, TABLE)
+        self._least = wanted if self._wanted is None else min(self._least, wanted)
+        self._wanted = wanted
 
     def write(self, fields: HeaderList) -> bytes:
         """The block for these fields; a list that comes again must not have been changed."""
+        if self._wanted is not None:
+            self._resize(self._wanted)
         known = self._known.get(id(fields))
         if known is not None:
             return known[1]
@@ -183,3 +189,11 @@ class BlockWriter:
         elif self._known:
             self._known.clear()
         return block
+
+    def _resize(self, wanted: int) -> None:
+        # RFC 7541 4.2: the smallest size that there was since the last block, and the last
+        for size in (self._least, wanted):
+            if size != self._size:
+                self._encoder.header_table_size = self._size = size
+        self._wanted = None
+        self._known.clear()

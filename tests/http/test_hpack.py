@@ -104,6 +104,20 @@ def test_a_smaller_table_of_the_peers() -> None:
     assert oracle(decoder, writer.write(FIELDS)) == [(name, value) for name, value, _ in FIELDS]
 
 
+SIZES = st.lists(st.sampled_from([0, 40, 100, 300, 4096, 10_000]), max_size=3)
+WRITTEN = st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.binary(max_size=30), st.booleans()), max_size=3)
+
+
+@given(st.lists(st.tuples(SIZES, WRITTEN), max_size=8))
+def test_tables_whose_size_changes(turns: Any) -> None:
+    writer, decoder = BlockWriter(), hpack.Decoder()
+    for sizes, fields in turns:
+        for size in sizes:
+            writer.limit(size)
+            decoder.max_allowed_table_size = size
+        assert oracle(decoder, writer.write(fields)) == [(name, value) for name, value, _ in fields]
+
+
 TEXT = st.binary(max_size=20)
 
 
