@@ -18,7 +18,7 @@ from revproxy.downstream.h2stream import Http2Stream
 from revproxy.fault import CLIENT_BAD_BODY, Fault
 from revproxy.http.h2frames import FRAME, WINDOW, rst_stream, window_update
 from revproxy.http.message import Arrival
-from revproxy.wire import NEVER
+from revproxy.wire import NEVER, PEER_FULL
 
 if TYPE_CHECKING:
     from revproxy.engine import Engine
@@ -98,7 +98,8 @@ class WindowedHttp2(ClosingHttp2):
                 stream.moved()
 
     def full(self) -> None:
-        """The transport holds enough: streams keep what comes."""
+        """The transport holds enough: streams keep what comes, and no request is taken until it is out."""
+        self.pause_reading(PEER_FULL)
         if self._stall_at == NEVER:
             self._stall_at = self.clock.seconds()
             self._stall_base = self.bytes_out - self.unsent()
@@ -106,6 +107,7 @@ class WindowedHttp2(ClosingHttp2):
 
     def drained(self) -> None:
         self._stall_at = NEVER
+        self.resume_reading(PEER_FULL)
         if self._closing:
             return
         for stream in self._streams.values():

@@ -55,7 +55,7 @@ class Http2Connection(ReadingHttp2):
     :param arrival: how this connection reached us.
     """
 
-    __slots__ = ("_decoder", "_directed", "_requests", "_served", "hsts")
+    __slots__ = ("_decoder", "_directed", "_requests", "_served", "_sni", "hsts")
 
     def __init__(self, engine: Engine, arrival: Arrival) -> None:
         via = engine.server.via
@@ -68,7 +68,8 @@ class Http2Connection(ReadingHttp2):
         self._requests = H2RequestReader(engine.parser)
         self._served = 0
         tls = arrival.tls
-        self._directed = None if tls is None or tls.server_name is None else tls.server_name.encode("ascii")
+        self._sni = None if tls is None or tls.server_name is None else tls.server_name.encode("ascii")
+        self._directed = self._sni
 
     def connected(self) -> None:
         self.engine.opened(self, self.arrival.peer)
@@ -131,7 +132,9 @@ class Http2Connection(ReadingHttp2):
         if not ended and request.upgrade is None:
             stream.length = request.length
         if self._directed is not None and request.host != self._directed and not self._is_ours(request):
-            exchange.fail(CLIENT_MISDIRECTED, f"the connection is for {self._directed.decode('ascii')}")
+            exchange.fail(
+                CLIENT_MISDIRECTED, f"the connection is for {self.arrival.tls and self.arrival.tls.server_name}"
+            )
         elif request.upgrade is not None:
             if ended:
                 exchange.fail(CLIENT_BAD_REQUEST, "an extended CONNECT that ends its stream")
@@ -154,7 +157,9 @@ class Http2Connection(ReadingHttp2):
         tls = self.arrival.tls
         host = request.host
         if tls is not None and (
-            not host or (tls.certificate is not None and tls.certificate.covers(host.decode("ascii")))
+            not host
+            or host == self._sni
+            or (tls.certificate is not None and tls.certificate.covers(host.decode("ascii")))
         ):
             self._directed = request.host  # the next request will most likely ask for it, too
             return True

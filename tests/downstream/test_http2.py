@@ -583,6 +583,25 @@ def test_an_upload_that_stops(play_once):
     assert client[stream].status == b"408"
 
 
+def test_a_client_that_asks_and_does_not_read(play_once):
+    scenario, client, _backend = met(
+        play_once, LISTEN.replace('upstream = "app"', f'respond = {{ body = "{"x" * 15_000}" }}')
+    )
+    client.widen(0, 100_000_000)
+    client.peer.stop_reading()
+    sent = 0
+    while client.peer.is_read and sent < 1000:
+        client.begin()
+        sent += 1
+    assert sent < 20
+    assert client.peer.waiting < 200_000
+    client.peer.resume_reading()
+    scenario.advance(0)
+    client.read()
+    assert sum(answer.ended for answer in client.answers.values()) == sent
+    assert client.peer.is_read
+
+
 def test_an_idle_connection_says_goodbye(play_once):
     scenario, client, backend = met(play_once)
     stream = client.begin()
