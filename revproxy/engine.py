@@ -73,7 +73,7 @@ class Engine:
         self._most_per_address = limits.connections_per_address
         self._per_address: dict[str, int] = {}
         #: ``refused(fault, peer, detail)`` logs a refused connection.
-        self.refused = Refusals(reactor.seconds).refused
+        self.refused = Refusals(reactor.seconds, _log).refused
         self._idle: Deferred[None] | None = None
         self._reported = 0
         self._reported_at = float("-inf")

@@ -14,8 +14,6 @@ from twisted.logger import Logger
 
 from revproxy.fault import Fault
 
-_log = Logger()
-
 #: Seconds between two lines of one kind.
 EVERY = 10.0
 
@@ -23,12 +21,13 @@ EVERY = 10.0
 class Refusals:
     """The log of refused connections.
 
-    :param seconds: the clock.
+    :param seconds: the clock. :param log: where the lines go.
     """
 
-    __slots__ = ("_refused", "_seconds")
+    __slots__ = ("_log", "_refused", "_seconds")
 
-    def __init__(self, seconds: Callable[[], float]) -> None:
+    def __init__(self, seconds: Callable[[], float], log: Logger) -> None:
+        self._log = log
         self._seconds = seconds
         self._refused: dict[str, tuple[int, float]] = {}
 
@@ -39,7 +38,7 @@ class Refusals:
         count += 1
         now = self._seconds()
         if now - at >= EVERY:
-            _log.warn(
+            self._log.warn(
                 "{n} connection(s) refused, the last from {peer}: {w}{detail}",
                 n=count,
                 peer=peer or "a local client",

@@ -15,13 +15,12 @@ from attrs import evolve
 
 from revproxy.downstream.http1 import ClientConnection
 from revproxy.downstream.http2 import Http2Connection
-from revproxy.fault import CLIENT_HEAD_TIMEOUT, TLS_HANDSHAKE, TLS_TIMEOUT, Fault, ProtocolError
+from revproxy.fault import CLIENT_HEAD_TIMEOUT, TLS_TIMEOUT, Fault, ProtocolError
 from revproxy.http.h2frames import PREFACE
 from revproxy.http.message import Arrival
 from revproxy.http.proxyread import read_proxy
-from revproxy.http.tlsinfo import TlsInfo
+from revproxy.http.tlsinfo import ClientIdentity, TlsInfo
 from revproxy.tls.entering import EnteringWire
-from revproxy.tls.identity import IdentityError, client_of
 from revproxy.tls.session import Session
 
 if TYPE_CHECKING:
@@ -109,14 +108,9 @@ class Entrance(EnteringWire):
 
     # -- TLS
 
-    def shaken(self, session: Session) -> None:
+    def shaken(self, session: Session, client: ClientIdentity | None) -> None:
         connection = session.connection
         protocol = connection.selected_alpn_protocol()
-        try:
-            client = client_of(connection) if self.listener.asks_certificates else None
-        except IdentityError as e:
-            self.refuse(TLS_HANDSHAKE, str(e))
-            return
         cipher = connection.cipher()
         info = TlsInfo(
             server_name=self.server_name,

@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Any
 from revproxy.downstream.refusal import plain_refusal
 from revproxy.fault import CLIENT_PLAIN_HTTP, TLS_HANDSHAKE, TLS_NAME, TLS_TIMEOUT, Fault
 from revproxy.tls.hello import UNRECOGNIZED_NAME, HelloError, alert, looks_like_http, read_hello
+from revproxy.tls.identity import IdentityError, client_of
 from revproxy.tls.session import Session
 from revproxy.tls.terminate import Refused, Terminator
 from revproxy.wire import NEVER, Wire, ignore
 
 if TYPE_CHECKING:
+    from revproxy.http.tlsinfo import ClientIdentity
     from revproxy.tls.certificate import Certificate
 
 
@@ -127,11 +129,17 @@ class EnteringWire(Wire):
         if self.certificate is None:  # an ACME authority's, and it was all that was wanted (RFC 8737 3)
             self.dataReceived = ignore
             self.close()
-        else:
-            self.shaken(session)
+            return
+        try:
+            assert self.terminator is not None
+            client = client_of(session.connection) if self.terminator.asks_certificates else None
+        except IdentityError as e:
+            self.refuse(TLS_HANDSHAKE, str(e))
+            return
+        self.shaken(session, client)
 
-    def shaken(self, session: Session) -> None:
-        """The handshake is done."""
+    def shaken(self, session: Session, client: ClientIdentity | None) -> None:
+        """The handshake is done, with a client that is this one, or nobody."""
         raise NotImplementedError
 
     # -- and on
