@@ -270,14 +270,27 @@ class Exchange:
             self.first_byte_time = engine.seconds() - self.started
         route = self.route
         if route is not None and route.response_hooks:
-            run_hooks(self, route.backend_response, 0, lambda: self._deliver(first, ended))
-        elif ended:
-            self.sent = len(first)
-            self.state = DONE
-            self.finish()
-            self.client.write_head(response, first, True)  # 8
-        else:
+            made = None
+            if route.at_once is not None:
+                if ended:
+                    made = route.at_once(self, response, first)
+                if made is None and response.block is not None:
+                    self.response = response.copy()
+            if made is None:
+                self._hooked(route.backend_response, first, ended)
+                return
+            response = self.response
+            first = made
+        elif not ended:
             self.pass_head(first, False)
+            return
+        self.sent = len(first)
+        self.state = DONE
+        self.finish()
+        self.client.write_head(response, first, True)  # 8
+
+    def _hooked(self, hooks: tuple[Any, ...], first: bytes, ended: bool) -> None:
+        run_hooks(self, hooks, 0, lambda: self._deliver(first, ended))
 
     def _deliver(self, first: bytes, ended: bool) -> None:
         route = self.route

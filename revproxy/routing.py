@@ -29,6 +29,10 @@ class Route:
     :ivar name: for logs; as written or made from its place.
     :ivar handler: has ``start(exchange)``.
     :ivar backend_response: run before ``client_response``; :attr:`response_hooks` is both.
+    :ivar at_once: what the response hooks do for a response that is there whole, where they know a shorter way:
+        gives the body for the client and sets the exchange's head, or gives ``None`` and changes nothing. It
+        gets heads that are shared, and changes none.
+    :ivar shares: response heads that repeat are not copied for each exchange.
     :ivar plain: there is nothing to do before the handler starts.
     :ivar max_body: bytes of a request's body, ``None`` for no limit.
     :ivar minimum_rate: (bytes a second, seconds) or ``None``.
@@ -48,12 +52,15 @@ class Route:
     buffer_response: int = 0
     #: How Location, Refresh and Set-Cookie paths are mapped back: (internal prefix, public prefix).
     mapping: tuple[bytes, bytes] | None = None
+    at_once: Callable[[Any, Any, bytes], bytes | None] | None = None
     response_hooks: tuple[Any, ...] = field(init=False)
     plain: bool = field(init=False)
+    shares: bool = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.plain = self.max_body is None and not self.client_request
         self.response_hooks = self.backend_response + self.client_response
+        self.shares = not self.response_hooks or self.at_once is not None
 
 
 @define(slots=True)

@@ -15,6 +15,11 @@ PEERS = {
     "openssl": ("openssl",),
     "node": ("node", "nodejs"),
     "dnsmasq": ("dnsmasq",),
+    "pebble": ("pebble",),
+    "pebble-challtestsrv": ("pebble-challtestsrv",),
+    "nghttp": ("nghttp",),
+    "h2load": ("h2load",),
+    "chromium": ("chromium", "chromium-browser", "google-chrome"),
 }
 
 #: Set to 1, an absent peer fails the tests that want it, instead of skipping them.

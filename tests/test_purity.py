@@ -16,7 +16,13 @@ _CARRIES_OUT = {"handler", "fill", "waiting", "serving", "purging"}
 PURE += [
     f"revproxy.cache.{path.stem}" for path in sorted((ROOT / "cache").glob("[!_]*.py")) if path.stem not in _CARRIES_OUT
 ]
-PURE += ["revproxy.routing", "revproxy.upstream.balance", "revproxy.upstream.retry", "revproxy.fault"]
+PURE += [
+    "revproxy.tls.hello",
+    "revproxy.routing",
+    "revproxy.upstream.balance",
+    "revproxy.upstream.retry",
+    "revproxy.fault",
+]
 
 
 def test_pure_modules_import_no_twisted() -> None:

@@ -25,6 +25,7 @@ from typing import Any
 from revproxy.coding.encoders import CODINGS, STREAM_CODINGS, Coding, available, make_coding
 from revproxy.coding.negotiate import LONGEST, Negotiator
 from revproxy.config.coding import Compress
+from revproxy.http.fields import SECRET
 from revproxy.http.message import LENGTH, OURS, Field, Headers, Request, Response
 
 #: Fields about the bytes as they were: Content-Length, ranges (RFC 9110 14.3) and digests (RFC 9530, 3230, 1864).
@@ -32,6 +33,8 @@ STALE = frozenset(b"content-length accept-ranges content-digest repr-digest dige
 
 #: Media types, and decisions, that are remembered.
 REMEMBERED = 256
+#: Values of Accept-Encoding for which a head that repeats is kept.
+ACCEPTED = 8
 
 _NO, _BODY, _EVENTS = 0, 1, 2
 _BODILESS = frozenset({204, 205})
@@ -81,7 +84,7 @@ class Compression:
     def decide(self, request: Request, response: Response, asked: Headers | None = None) -> Decision | None:
         """As :func:`decide`, but what was compressed is remembered by its head's list of fields."""
         fields = response.headers.fields
-        accepted, forbidden = _accepted(request.headers if asked is None else asked)
+        accepted, forbidden = accepted_by(request.headers if asked is None else asked)
         if forbidden or response.status == 304:
             return decide(request, response, self, None, asked)
         key = (id(fields), accepted, request.method == b"HEAD")
@@ -96,12 +99,41 @@ class Compression:
             ):
                 return decision
         made = decide(request, response, self, None, asked)
-        if made is not None and (accepted is None or len(accepted) <= LONGEST):
+        if made is not None and (accepted is None or len(accepted) <= LONGEST) and not _has_secrets(fields):
             if len(self._decided) >= REMEMBERED:
                 self._decided.clear()
             made.head = response.copy()
             # the list is held, so that no other has its id
             self._decided[key] = (fields, made.head, made)
+        return made
+
+    def repeated(
+        self,
+        request: Request,
+        response: Response,
+        asked: Headers,
+        accepted: bytes | None,
+        known: dict[bytes | None, tuple[Response, Coding | None]],
+    ) -> tuple[Response, Coding | None] | None:
+        """The head that goes out for one that repeats, and with what its body is compressed.
+
+        :param known: where it is kept by Accept-Encoding, for as long as the head itself.
+        :return: ``None`` when it depends on more than these two.
+        """
+        if response.status == 304 or request.method == b"HEAD":
+            return None
+        decision = decide(request, response, self, None, asked)
+        if decision is None:
+            made: tuple[Response, Coding | None] = (response, None)
+        else:
+            head = response.copy()
+            decision.apply(head)
+            head.block = decision
+            made = (head, decision.coding)
+        if accepted is None or len(accepted) <= LONGEST:
+            if len(known) >= ACCEPTED:
+                known.clear()
+            known[accepted] = made
         return made
 
 
@@ -221,7 +253,11 @@ def _plain(fields: list[Field], vary: bytes | None, trace: list[str] | None, why
     return None if varied is fields else Decision(varied)
 
 
-def _accepted(asked: Headers) -> tuple[bytes | None, bool]:
+def _has_secrets(fields: list[Field]) -> bool:
+    return any(f[0] in SECRET for f in fields)
+
+
+def accepted_by(asked: Headers) -> tuple[bytes | None, bool]:
     """Accept-Encoding, and whether the client wants nothing transformed."""
     accepted: bytes | None = None
     for f in asked.fields:
@@ -234,7 +270,7 @@ def _accepted(asked: Headers) -> tuple[bytes | None, bool]:
 
 
 def _chosen(asked: Headers, compression: Compression, kind: int) -> Coding | None:
-    accepted, forbidden = _accepted(asked)
+    accepted, forbidden = accepted_by(asked)
     if forbidden:
         return None
     chosen = (compression.usual if kind == _BODY else compression.lasting).choose(accepted)

@@ -116,8 +116,10 @@ def _entry(
         "backend-response": backend_response,
         "client-response": client_response,
     }
+    compression = None
     if written.compress is not None:
-        backend_response.append(compressing(written.compress))  # the first here is the last to run
+        compression = compressing(written.compress)
+        backend_response.append(compression)  # the first here is the last to run
     for middleware in written.middleware:
         points[middleware.at].append(policy(middleware, reactor, config.base))
     if written.buffer is not None and written.buffer.request is not None:
@@ -144,6 +146,7 @@ def _entry(
     name = written.name or f"route-{index + 1}"
     handler = _handler(config, written, forwards)
     passing: tuple[Any, ...] = ()
+    keeping: tuple[Any, ...] = ()
     if written.cache is not None:
         if written.compress is not None:
             client_request.append(narrowing(written.compress))
@@ -155,7 +158,8 @@ def _entry(
             mapping=mapping,
         )
         handler = _cache(config, written, fill, stores, reactor)
-        passing = (handler.passed,)
+        passing, keeping = (handler.passed,), (handler.noted,)
+    alone = not passing and not client_response and len(backend_response) == 1
     rate = server.minimum_rate if written.minimum_rate == "server" else written.minimum_rate
     body = "server" if written.limits is None else written.limits.body
     route = Route(
@@ -164,13 +168,14 @@ def _entry(
         client_request=tuple(client_request),
         backend_request=tuple(backend_request),
         # the last to see the request is the first to see the response
-        backend_response=(*passing, *reversed(backend_response)),
+        backend_response=(*passing, *reversed(backend_response), *keeping),
         client_response=tuple(reversed(client_response)),
         max_body=server.limits.body if isinstance(body, str) else body,
         minimum_rate=None if rate is None or isinstance(rate, str) else (rate.rate, rate.over),
         upgrade=frozenset(token.lower().encode("ascii") for token in written.upgrade),
         buffer_response=(written.buffer and written.buffer.response) or 0,
         mapping=mapping,
+        at_once=compression.at_once if compression is not None and alone else None,
     )
     return Entry(
         route,

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from revproxy.downstream.closing import DRAIN, DRAIN_TIME
 from revproxy.exchange import Exchange
 from revproxy.fault import (
     BACKEND_BAD_RESPONSE,
@@ -54,13 +55,13 @@ class Http2Stream:
 
     :ivar window: bytes that the client lets us send. :ivar asking: the client has not ended its side.
     :ivar tunnel: bytes both ways, after an extended CONNECT (RFC 8441). :ivar over: nothing is sent any more.
-    :ivar waiting: bytes that wait for windows.
+    :ivar waiting: bytes that wait for windows. :ivar length: of the body, as far as the client said so.
     """
 
     __slots__ = (
-        "_body_at", "_ending", "_held", "_pausing", "_queue", "_stall_at", "_taken", "_trailers", "_window_at",
-        "_window_bytes", "asking", "connection", "exchange", "extended", "over", "received", "room", "stream_id",
-        "tunnel", "unacked", "waiting", "window",
+        "_body_at", "_drain_until", "_ending", "_held", "_pausing", "_queue", "_stall_at", "_taken", "_trailers",
+        "_window_at", "_window_bytes", "asking", "connection", "exchange", "extended", "length", "over", "received",
+        "room", "stream_id", "tunnel", "unacked", "waiting", "window",
     )  # fmt: skip
 
     def __init__(self, connection: Http2Connection, stream_id: int, window: int) -> None:
@@ -75,6 +76,7 @@ class Http2Stream:
         self.room = RECEIVE
         self.unacked = 0
         self.received = 0
+        self.length: int | None = None
         self.waiting = 0
         self._queue: deque[bytes] | None = None
         self._ending = False
@@ -82,6 +84,7 @@ class Http2Stream:
         self._held: list[bytes] | None = None
         self._pausing = 0
         self._body_at = 0.0
+        self._drain_until = 0.0
         self._window_at = 0.0
         self._window_bytes = 0
         self._stall_at: float | None = None
@@ -278,11 +281,19 @@ class Http2Stream:
         if self.tunnel and self.asking and exchange is not None and exchange.state != DONE:
             return
         self.exchange = None
-        if self.asking:
+        if not self.asking:
+            self.connection.finished(self)
+        elif self.tunnel or self._left() > DRAIN:
             # RFC 9113 8.1: the rest of the request is not needed
             self.connection.reset(self, NO_ERROR, False)
         else:
-            self.connection.finished(self)
+            # what is little is taken, so that a client need not know what a reset without an error is
+            self._drain_until = self.connection.clock.seconds() + DRAIN_TIME
+            self.connection.watch(self)
+
+    def _left(self) -> int:
+        """Bytes of the request's body to come, as far as is known."""
+        return 0 if self.length is None else self.length - self.received
 
     # -- the request's body
 
@@ -294,23 +305,26 @@ class Http2Stream:
             connection.stream_error(self, FLOW_CONTROL_ERROR, "more than the stream's window")
             return
         self.unacked += size
-        exchange = self.exchange
-        if exchange is None:
-            connection.give_back(size)
-            self.unacked -= size
-            return
         self.received += len(body)
-        self._body_at = connection.clock.seconds()
-        self._window_bytes += size
-        if not self.tunnel and not self.extended:
-            length = exchange.request.length
-            if length is not None and (self.received > length or (ended and self.received < length)):
-                connection.stream_error(
-                    self, PROTOCOL_ERROR, f"{self.received} bytes of body where Content-Length says {length}"
-                )
-                return
+        length = self.length
+        if length is not None and (self.received > length or (ended and self.received < length)):
+            connection.stream_error(
+                self, PROTOCOL_ERROR, f"{self.received} bytes of body where Content-Length says {length}"
+            )
+            return
         if ended:
             self.asking = False
+        exchange = self.exchange
+        if exchange is None:  # answered before
+            connection.give_back(size)
+            self.unacked -= size
+            if ended:
+                connection.finished(self)
+            elif self.room < RECEIVE - DRAIN // 2:
+                connection.reset(self, NO_ERROR, False)
+            return
+        self._body_at = connection.clock.seconds()
+        self._window_bytes += size
         if body:
             if self.extended:
                 self._held = [*(self._held or ()), body]
@@ -323,13 +337,13 @@ class Http2Stream:
 
     def trailers(self, fields: Sequence[Field]) -> None:
         """The request ends with these."""
+        if self.length is not None and self.received < self.length:
+            self.connection.stream_error(self, PROTOCOL_ERROR, "a body shorter than Content-Length says")
+            return
         exchange = self.exchange
         self.asking = False
         if exchange is None:
-            return
-        length = exchange.request.length
-        if length is not None and self.received < length:
-            self.connection.stream_error(self, PROTOCOL_ERROR, "a body shorter than Content-Length says")
+            self.connection.finished(self)
             return
         self._request_over(exchange, fields)
 
@@ -382,6 +396,9 @@ class Http2Stream:
         """Whether it has to be looked at again; whoever is too slow is given up."""
         exchange = self.exchange
         if exchange is None:
+            if now < self._drain_until:
+                return True
+            self.connection.reset(self, NO_ERROR, False)
             return False
         timeouts = self.connection.engine.server.timeouts
         if self.tunnel:

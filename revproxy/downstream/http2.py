@@ -125,6 +125,8 @@ class Http2Connection(ReadingHttp2):
         if arrival.trusted:
             engine.resolve_client(request)
         exchange = stream.exchange = Exchange(engine, stream, request)
+        if not ended and request.upgrade is None:
+            stream.length = request.length
         if self._directed is not None and request.host != self._directed and not self._is_ours(request):
             exchange.fail(CLIENT_MISDIRECTED, f"the connection is for {self._directed.decode('ascii')}")
         elif request.upgrade is not None:

@@ -6,7 +6,7 @@ twice. Nothing here is changed once it is made, but for the serialised forms tha
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from revproxy.http.message import Field, Response
 
@@ -17,11 +17,12 @@ class RequestBlock:
     :ivar raw: its bytes, without the final CRLF; empty for HTTP/2. :ivar version: 10, 11 or 20.
     :ivar sender: who serialised it for a backend last. :ivar sent: and what that gave.
     :ivar plain_for: the rules of a cache by which it asks for nothing special.
+    :ivar accepts: its Accept-Encoding, and whether it forbids that a response is transformed; made on first use.
     """
 
     __slots__ = (
-        "authority", "expects_continue", "fields", "host", "keep_alive", "kinds", "length", "plain_for", "raw",
-        "sender", "sent", "upgrade", "version",
+        "accepts", "authority", "expects_continue", "fields", "host", "keep_alive", "kinds", "length", "plain_for",
+        "raw", "sender", "sent", "upgrade", "version",
     )  # fmt: skip
 
     def __init__(self, raw: bytes, fields: list[Field], kinds: int, version: int) -> None:
@@ -37,6 +38,7 @@ class RequestBlock:
         self.upgrade: bytes | None = None
         self.sender: object = None
         self.plain_for: object = None
+        self.accepts: tuple[bytes | None, bool] | None = None
         self.sent = b""
 
 
@@ -59,9 +61,10 @@ class ResponseBlock:
         may change it, exchanges share it.
     :ivar wire: the head as clients get it in HTTP/1.1, but for Connection and the final CRLF; made on first use.
     :ivar pairs: and what clients get in HTTP/2, for HPACK; made on first use.
+    :ivar recoder: who compresses bodies of this head, the last to do so; ``recoded`` is its own.
     """
 
-    __slots__ = ("cleaner", "fields", "keep", "pairs", "response", "size", "wire")
+    __slots__ = ("cleaner", "fields", "keep", "pairs", "recoded", "recoder", "response", "size", "wire")
 
     def __init__(self, response: Response, size: int, keep: bool, cleaner: object) -> None:
         self.response = response.copy()
@@ -72,3 +75,5 @@ class ResponseBlock:
         self.cleaner = cleaner
         self.wire = b""
         self.pairs: list[tuple[bytes, bytes, bool]] = []
+        self.recoder: object = None
+        self.recoded: Any = None

@@ -7,8 +7,7 @@ Rules of this module:
 * targets, hosts, limits and the meaning of special fields are HTTP/1.1's, from the same functions;
 * ``:authority`` is the host: a Host beside it has to say the same, and the one that is sent on is ours;
 * clients repeat themselves (HPACK lives on that): a field section that comes again is recognised,
-  as a whole by the identity of its list, and without its pseudo-fields by comparison. A repeated
-  request takes 1.7 us; a 13-field browser's with another path 7; a first one 17. What is
+  as a whole by the identity of its list, and without its pseudo-fields by comparison. What is
   kept is kept by the connection alone.
 """
 

@@ -16,11 +16,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from revproxy.coding.decide import STALE, Decision, compile_compression
+from revproxy.coding.decide import STALE, Compression, Decision, accepted_by, compile_compression
 from revproxy.coding.encoders import Encoder
 from revproxy.config.coding import Compress
 from revproxy.fault import HOOK_FAILED
-from revproxy.http.message import LENGTH, OURS
+from revproxy.http.blocks import ResponseBlock
+from revproxy.http.message import LENGTH, OURS, Headers, Response
 from revproxy.threads import in_thread
 from revproxy.wire import FILTER, READ
 
@@ -39,24 +40,74 @@ LINGER = 0.005
 _MORE, _FLUSH, _FINISH = range(3)
 
 
-def compressing(written: Compress) -> Callable[[Exchange], None]:
-    """A backend-response hook; it has to be the last of them, since it looks at what they made of the head.
+class Compressing:
+    """A backend-response hook; it has to be the last of them, since it looks at what they made of the head."""
 
-    :raises revproxy.coding.encoders.MissingPackage: for a coding that is named and not installed.
-    """
-    compression = compile_compression(written)
+    __slots__ = ("_compression",)
 
-    def hook(exchange: Exchange) -> None:
+    def __init__(self, compression: Compression) -> None:
+        self._compression = compression
+
+    def __call__(self, exchange: Exchange) -> None:
         response = exchange.response
         assert response is not None
-        decision = compression.decide(exchange.request, response, exchange.asked)
+        decision = self._compression.decide(exchange.request, response, exchange.asked)
         if decision is not None:
             length = response.length
             decision.apply(response)
             if decision.coding is not None:
                 exchange.filter = Recoder(exchange, decision, length)
 
-    return hook
+    def at_once(self, exchange: Exchange, response: Response, body: bytes) -> bytes | None:
+        """A body that is there whole, under a head that repeats, where no other hook has a say.
+
+        What was made of the head is found by the head, and no filter is made: 2 us beside the compression itself,
+        where copying the head, running the hook and a filter took 12.
+
+        :return: as :attr:`revproxy.routing.Route.at_once` says.
+        """
+        block = response.block
+        if type(block) is not ResponseBlock:
+            return None
+        request = exchange.request
+        asked = request.headers if exchange.asked is None else exchange.asked
+        known = request.block
+        if known is not None and known.fields is asked.fields:
+            accepts = known.accepts
+            if accepts is None:
+                accepts = known.accepts = accepted_by(asked)
+        else:
+            accepts = accepted_by(asked)
+        if accepts[1]:
+            return None
+        compression = self._compression
+        recoded = block.recoded
+        if block.recoder is not compression:
+            block.recoder = compression
+            recoded = block.recoded = {}
+        made = recoded.get(accepts[0])
+        if made is None:
+            made = compression.repeated(request, response, asked, accepts[0], recoded)
+            if made is None:
+                return None
+        coding = made[1]
+        if coding is not None:
+            if len(body) > coding.inline:
+                return None
+            try:
+                body = coding.compress(body)
+            except Exception:
+                return None  # it will raise again, where that is told
+        exchange.response = made[0]
+        return body
+
+
+def compressing(written: Compress) -> Compressing:
+    """A hook of these settings.
+
+    :raises revproxy.coding.encoders.MissingPackage: for a coding that is named and not installed.
+    """
+    return Compressing(compile_compression(written))
 
 
 def narrowing(written: Compress) -> Callable[[Exchange], None]:
@@ -71,17 +122,17 @@ def narrowing(written: Compress) -> Callable[[Exchange], None]:
         values = headers.get_all(b"accept-encoding")
         if values:
             chosen = choose(b",".join(values))
-            if chosen is None:
-                headers.remove(b"accept-encoding")
-            elif values != [chosen]:
-                headers.set(b"Accept-Encoding", chosen)
+            # none of ours: without the field any coding would do (RFC 9110 12.5.3)
+            wanted = b"identity" if chosen is None else chosen
+            if values != [wanted]:
+                headers.set(b"Accept-Encoding", wanted)
 
     return hook
 
 
 def remember_asked(exchange: Exchange) -> None:
     """A backend-request hook, for before all others: what these change is not what the client accepts."""
-    exchange.asked = exchange.request.headers.copy()
+    exchange.asked = Headers(exchange.request.headers.fields)
 
 
 class Recoder:

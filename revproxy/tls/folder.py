@@ -67,7 +67,7 @@ def scan(folder: str, known: Iterable[Certificate] = ()) -> tuple[list[Certifica
     for chain, key, stamps in _pairs(files):
         certificate = before.get((chain, key or chain, stamps))
         try:
-            if certificate is None and (key is not None or _is_whole(chain)):
+            if certificate is None and _is_meant(chain, key):
                 certificate = read_pair(chain, key or chain)
         except CertificateError as problem:
             problems.append(problem)
@@ -138,21 +138,20 @@ def _key_of(name: str, names: dict[str, Stamp]) -> str | None:
     return None
 
 
-def _is_whole(path: str) -> bool:
-    """Whether a file that has no key beside it is a certificate with its key.
+def _is_meant(chain: str, key: str | None) -> bool:
+    """Whether a file is a certificate to be served, as far as one can tell.
 
-    :raises CertificateError: when it should be, and is not.
+    :raises CertificateError: when it is one without a key, or can't be read.
     """
-    data, _ = read_file(path)
+    data, _ = read_file(chain)
     if b"-----BEGIN CERTIFICATE-----" not in data and b"-----BEGIN " in data:
         return False
-    certificates = certificates_in(data, path)
-    if has_key(data):
+    if key is not None or has_key(data):
         return True
-    if not _is_authority(certificates[0]):
-        key = os.path.splitext(path)[0] + ".key"
-        raise CertificateError(f"{show(path)} has no key: there is none in it, and no {show(key)} beside it", path)
-    return False
+    if _is_authority(certificates_in(data, chain)[0]):
+        return False
+    beside = os.path.splitext(chain)[0] + ".key"
+    raise CertificateError(f"{show(chain)} has no key: there is none in it, and no {show(beside)} beside it", chain)
 
 
 def _is_authority(certificate: x509.Certificate) -> bool:

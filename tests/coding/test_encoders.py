@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from revproxy.coding.encoders import BOUNDS, CODINGS, LEVELS, Coding, MissingPackage, available, make_coding
+from revproxy.coding.encoders import BOUNDS, CODINGS, LEVELS, Coding, MissingPackage, available, clearing, make_coding
 
 pytest.importorskip("brotli")
 pytest.importorskip("zstandard")
@@ -215,3 +215,60 @@ def test_slow_levels_belong_into_a_thread_sooner() -> None:
         assert all(bounds)
     # a read of 64 KB is compressed where it arrives, by all defaults but brotli's
     assert [make_coding(name).inline >= 65536 for name in CODINGS] == [True, False, True]
+
+
+class Marking:
+    """zlib as ISA-L is: what it does is noted, as is the call that clears the vector registers."""
+
+    DEFLATED, Z_SYNC_FLUSH = zlib.DEFLATED, zlib.Z_SYNC_FLUSH
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def compress(self, data: bytes, level: int, wbits: int) -> bytes:
+        self.calls.append("compress")
+        return zlib.compress(data, level, wbits)
+
+    def compressobj(self, *args: Any) -> Any:
+        inner, marks = zlib.compressobj(*args), self.calls
+
+        class Compressor:
+            def compress(self, data: bytes) -> bytes:
+                marks.append("feed")
+                return inner.compress(data)
+
+            def flush(self, mode: int = zlib.Z_FINISH) -> bytes:
+                marks.append("flush")
+                return inner.flush(mode)
+
+        return Compressor()
+
+    def adler32(self, data: bytes) -> int:
+        assert len(data) >= 32
+        self.calls.append("clear")
+        return 1
+
+
+def test_the_vector_registers_are_cleared_after_each_call_of_isal() -> None:
+    marking = Marking()
+    coding = make_coding("gzip", 5, lambda name: marking)
+    assert coding.library == "isal"
+    assert zlib.decompress(coding.compress(b"x" * 99), 31) == b"x" * 99
+    assert marking.calls == ["compress", "clear"]
+    marking.calls.clear()
+    encoder = coding.encoder()
+    encoder.feed(b"x")
+    encoder.flush()
+    encoder.flush()
+    encoder.finish()
+    assert marking.calls == ["feed", "clear", "flush", "clear", "flush", "clear"]
+
+
+def test_without_zlib_ng_they_are_cleared_by_a_hash() -> None:
+    def load(name: str) -> Any:
+        if name.startswith("zlib_ng"):
+            raise ImportError(name)
+        return import_module(name)
+
+    assert len(clearing(load)()) == 64
+    assert isinstance(clearing(lambda name: Marking())(), int)

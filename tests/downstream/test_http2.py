@@ -235,8 +235,30 @@ def test_an_answer_before_the_end_of_the_upload(play):
     backend.expect_head(b"POST", b"/")
     backend.send(ok(b"enough", status=b"413 Content Too Large"))
     answer = client[stream]
-    assert (answer.status, answer.body, answer.ended, answer.reset) == (b"413", b"enough", True, 0)
+    assert (answer.status, answer.body, answer.ended, answer.reset) == (b"413", b"enough", True, None)
     client.data(stream, b"late", True)
+    assert not client.goaways
+    assert client[stream].reset is None
+
+
+def test_the_rest_of_an_upload_that_is_not_wanted(play_once):
+    _scenario, client, backend = met(play_once)
+    scenario = _scenario
+    large = client.begin((*POST, (b"content-length", b"1000000")), ended=False)
+    backend.send(ok(b"enough", status=b"413 Content Too Large"))
+    assert (client[large].status, client[large].reset) == (b"413", 0)
+    endless = client.begin(POST, ended=False)
+    backend.send(ok(b"enough", status=b"413 Content Too Large"))
+    for _ in range(12):
+        if client[endless].reset is None:
+            client.data(endless, b"x" * 16_000)
+    assert client[endless].reset == 0
+    slow = client.begin(POST, ended=False)
+    backend.send(ok(b"enough", status=b"413 Content Too Large"))
+    scenario.advance(4)
+    assert client[slow].reset is None
+    scenario.advance(2)
+    assert client[slow].reset == 0
     assert not client.goaways
 
 
@@ -671,7 +693,7 @@ def test_hooks_answer(play):
     scenario = play(hooked(LISTEN, Middleware(call=lambda exchange: Answer(403, body=b"no"))))
     client = H2Client(scenario.client())
     stream = client.begin(POST, ended=False)
-    assert (client[stream].status, client[stream].body, client[stream].reset) == (b"403", b"no", 0)
+    assert (client[stream].status, client[stream].body, client[stream].ended) == (b"403", b"no", True)
 
 
 def test_padding_counts_and_is_left_out(play):

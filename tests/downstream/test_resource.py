@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import Any
 
 import pytest
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
+from twisted.web.client import readBody
+from twisted.web.http_headers import Headers as WebHeaders
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from revproxy.config import model
+from revproxy.config.coding import Compress
 from revproxy.downstream.resource import ReverseProxyResource
 from revproxy.upstream.sticky import Stickiness
 from tests.memory import Client, FakeBackend, make_upstream
@@ -328,3 +332,80 @@ def test_a_sticky_upstream_sets_its_cookie() -> None:
     answering = next(backend for backend in backends if backend.connections)
     answering.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
     assert b"Set-Cookie: at=" in client.received()
+
+
+def compressing() -> tuple[Client, FakeBackend, Any]:
+    """A client of a stock Site with a route that compresses, its backend, and the upstream's agent."""
+    clock, backend = Clock(), FakeBackend()
+    config = model.Config(
+        upstreams={"app": model.Upstream(backends=(model.Backend(endpoint="tcp:127.0.0.1:9000"),))},
+        routes=(model.Route(upstream="app", compress=Compress(gzip=1)),),
+    )
+    resource: Any = ReverseProxyResource(config, reactor=clock)
+    (upstream,) = resource._owned
+    upstream.backends[0].pool.endpoint = backend
+    site: Any = Site(resource, reactor=clock)  # type: ignore[arg-type]  # a Clock
+    return Client(site, clock), backend, upstream.agent
+
+
+TEXT = b"".join(b"line %d of many\n" % each for each in range(1000))
+TYPED = b'HTTP/1.1 200 OK\r\nDate: now\r\nContent-Type: text/plain\r\nETag: "x"\r\n'
+ASKING_GZIP = b"GET /x HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n"
+
+
+def fields_and_body(data: bytes) -> tuple[list[bytes], bytes]:
+    head, _, body = data.partition(b"\r\n\r\n")
+    return head.split(b"\r\n"), body
+
+
+def test_whole_bodies_are_compressed_in_a_stock_site() -> None:
+    """Also under a head that repeats, for which a client that takes no gzip gets its own."""
+    client, backend, _ = compressing()
+    for _ in range(4):
+        client.send(ASKING_GZIP)
+        backend.send(TYPED + b"Content-Length: %d\r\n\r\n%b" % (len(TEXT), TEXT))
+        fields, body = fields_and_body(client.received())
+        assert gzip.decompress(body) == TEXT
+        assert [line for line in fields if line.lower().startswith(b"content-length")] == [
+            b"Content-Length: %d" % len(body)
+        ]
+        for line in (b"Content-Encoding: gzip", b"Vary: Accept-Encoding", b'ETag: W/"x"'):
+            assert line.lower() in [each.lower() for each in fields]
+        client.get("/x")
+        backend.send(TYPED + b"Content-Length: %d\r\n\r\n%b" % (len(TEXT), TEXT))
+        fields, body = fields_and_body(client.received())
+        assert body == TEXT
+        assert b'ETag: "x"' in fields
+        assert b"content-encoding" not in b"".join(fields).lower()
+
+
+def test_a_body_in_pieces_is_compressed_in_a_stock_site() -> None:
+    client, backend, _ = compressing()
+    client.send(ASKING_GZIP)
+    backend.send(TYPED + b"Transfer-Encoding: chunked\r\n\r\n4000\r\n" + TEXT[:0x4000][:100])
+    backend.send(TEXT[100:0x4000] + b"\r\n0\r\n\r\n")
+    fields, body = fields_and_body(client.received())
+    assert b"Transfer-Encoding: chunked" in fields
+    assert b"Content-Encoding: gzip" in fields
+    joined = b""
+    while body:
+        size, _, body = body.partition(b"\r\n")
+        joined += body[: int(size, 16)]
+        body = body[int(size, 16) + 2 :]
+    assert gzip.decompress(joined) == TEXT[:0x4000]
+
+
+def test_an_agent_gets_what_the_backend_sent_beside_a_route_that_compresses() -> None:
+    """They share connections and heads that repeat, not what was made of them."""
+    client, backend, agent = compressing()
+    for _ in range(4):
+        client.send(ASKING_GZIP)
+        backend.send(TYPED + b"Content-Length: %d\r\n\r\n%b" % (len(TEXT), TEXT))
+        assert gzip.decompress(fields_and_body(client.received())[1]) == TEXT
+        came: list[Any] = []
+        agent.request(b"GET", b"http://a/x", WebHeaders({b"Accept-Encoding": [b"gzip"]})).addCallback(
+            readBody
+        ).addCallback(came.append)
+        backend.send(TYPED + b"Content-Length: %d\r\n\r\n%b" % (len(TEXT), TEXT))
+        assert came == [TEXT]
+    assert backend.connections == 1

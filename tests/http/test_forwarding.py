@@ -72,6 +72,7 @@ def test_the_constant_block() -> None:
     assert forwarded_lines("1.2.3.4", 80, b"http", "p") == (
         b"X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Port: 80\r\nVia: 1.1 p\r\n"
     )
+    assert forwarded_lines("1.2.3.4", 0, b"http", "p", "2.0").endswith(b"\r\nVia: 2.0 p\r\n")
     assert forwarded_lines("", 0, b"https", None) == b"X-Forwarded-For: unknown\r\nX-Forwarded-Proto: https\r\n"
     assert forwarded_lines("::ffff:1.2.3.4", 0, b"http", None).startswith(b"X-Forwarded-For: 1.2.3.4\r\n")
     assert forwarded_lines("fe80::1%eth0", 0, b"http", None).startswith(b"X-Forwarded-For: fe80::1\r\n")

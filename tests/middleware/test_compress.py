@@ -17,7 +17,8 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from revproxy.coding.encoders import GzipEncoder
+from revproxy.coding.decide import ACCEPTED
+from revproxy.coding.encoders import Coding, GzipEncoder, make_coding
 from revproxy.config.compile import compile_config
 from revproxy.config.errors import ConfigError
 from revproxy.config.load import load_text
@@ -326,7 +327,7 @@ class Broken:
 @pytest.mark.parametrize("size", [60_000, WHOLE])
 def test_an_encoder_that_raises_cuts_the_client(play_once, monkeypatch, size):
     """In a thread's piece (``WHOLE``), and in one that is small."""
-    monkeypatch.setattr("revproxy.coding.encoders.GzipEncoder", Broken)
+    monkeypatch.setattr("revproxy.coding.encoders.IsalEncoder", Broken)
     scenario = play_once(ON)
     client, backend = scenario.client(), scenario.backend(ADDRESS)
     client.send(get(b"/", ACCEPT + b"gzip"))
@@ -648,3 +649,81 @@ def test_a_cache_has_one_variant_for_each_coding_and_not_for_each_list_of_them(p
     backend.send(ok(b"not stored"))
     client.expect_response(200, b"not stored")
     assert len(backend.connections) == 1
+
+
+def test_repeated_heads_by_what_is_accepted_and_what_the_body_is(play):
+    """The same head for clients that accept this and that: each gets its own, whoever came before."""
+    scenario = play(ON)
+    client, backend = scenario.client(), scenario.backend(ADDRESS)
+    coded = {b"Vary": b"Accept-Encoding", b"ETag": b'W/"x"'}
+    whole = {**PLAIN, b"Vary": b"Accept-Encoding", b"ETag": b'"x"'}
+    for _ in range(4):
+        for accepted in (b"gzip", b"br", b"zstd"):
+            client.send(get(b"/", ACCEPT + accepted))
+            backend.send(ok(JSON, KIND, b'ETag: "x"'))
+            message = client.expect_response(200, None, {**coded, b"Content-Encoding": accepted})
+            assert Decoder(accepted)(message.body) == JSON
+        for lines in ([], [ACCEPT + b"gzip;q=0"]):
+            client.send(get(b"/", *lines))
+            backend.send(ok(JSON, KIND, b'ETag: "x"'))
+            client.expect_response(200, JSON, whole)
+        client.send(get(b"/", ACCEPT + b"gzip", b"Cache-Control: no-transform"))
+        backend.send(ok(JSON, KIND, b'ETag: "x"'))
+        client.expect_response(200, JSON, {**PLAIN, b"ETag": b'"x"'})
+        client.send(get(b"/", ACCEPT + b"gzip"))
+        backend.send(ok(b"x" * 2000, b"Content-Type: image/png"))
+        client.expect_response(200, b"x" * 2000, {**PLAIN, b"Vary": None})
+
+
+def test_a_repeated_head_whose_body_comes_later_or_is_large(play_once):
+    scenario = play_once(ON)
+    client, backend = scenario.client(), scenario.backend(ADDRESS)
+    head, _, _ = ok(JSON, KIND).partition(b"\r\n\r\n")
+    for split in (False, False, False, True, False, True):
+        client.send(get(b"/", ACCEPT + b"gzip"))
+        if split:
+            backend.send(head + b"\r\n\r\n" + JSON[:100])
+            backend.send(JSON[100:])
+        else:
+            backend.send(ok(JSON, KIND))
+        message = client.expect_response(200, None, GZIPPED)
+        assert Decoder()(message.body) == JSON
+
+
+def test_many_kinds_of_clients_for_one_head(play):
+    """More than are remembered; each still gets what it accepts."""
+    scenario = play(ON)
+    client, backend = scenario.client(), scenario.backend(ADDRESS)
+    for number in range(3 * ACCEPTED):
+        client.send(get(b"/", ACCEPT + b"x%d, gzip" % (number % (ACCEPTED + 1))))
+        backend.send(ok(JSON, KIND))
+        assert Decoder()(client.expect_response(200, None, GZIPPED).body) == JSON
+
+
+def test_a_repeated_body_that_can_not_be_compressed_is_an_error_page(play_once, monkeypatch):
+    broken: list[bool] = []
+
+    def make(*args: Any, **settings: Any) -> Coding:
+        made = make_coding(*args, **settings)
+        inner = made.compress
+
+        def compress(data: bytes) -> bytes:
+            if broken:
+                raise ZeroDivisionError("broken")
+            return inner(data)
+
+        made.compress = compress
+        return made
+
+    monkeypatch.setattr("revproxy.coding.decide.make_coding", make)
+    scenario = play_once(ON)
+    client, backend = scenario.client(), scenario.backend(ADDRESS)
+    for at in range(5):
+        if at == 4:
+            broken.append(True)
+        client.send(get(b"/", ACCEPT + b"gzip"))
+        backend.send(ok(JSON, KIND))
+        client.expect_response(500 if at == 4 else 200)
+    (error,) = scenario.errors
+    assert "ZeroDivisionError" in error
+    scenario.errors.clear()

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterable
 from typing import Any
 
+from revproxy.tls.hello import Hello
 from tests.certificates import Certified
 
 TLS12 = ssl.TLSVersion.TLSv1_2
@@ -61,16 +62,17 @@ class Client:
 
 
 def shake(client: Client, server: ssl.SSLObject, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> int:
-    """Shake hands and send a byte each way, so that tickets arrive; how often the client had to wait.
+    """Shake hands and send a byte each way, so that tickets arrive; how many flights of the client it took.
 
     :raises ssl.SSLError: what either side raises.
     """
     incoming.write(client.hello)
     done = [False, False]
-    waits = 0
+    flights = 0
     while not all(done):
-        assert waits < 6, "no handshake comes of it"
+        assert flights < 6, "no handshake comes of it"
         if not done[1]:
+            flights += 1
             try:
                 server.do_handshake()
                 done[1] = True
@@ -78,7 +80,6 @@ def shake(client: Client, server: ssl.SSLObject, incoming: ssl.MemoryBIO, outgoi
                 pass
         client.incoming.write(outgoing.read())
         done[0] = client.turn()
-        waits += 1
         incoming.write(client.outgoing.read())
     server.write(b"s")
     client.incoming.write(outgoing.read())
@@ -86,7 +87,21 @@ def shake(client: Client, server: ssl.SSLObject, incoming: ssl.MemoryBIO, outgoi
     client.ssl.write(b"c")
     incoming.write(client.outgoing.read())
     assert server.read(2) == b"c"
-    return waits
+    return flights
+
+
+def hello(**offered: Any) -> Hello:
+    """What a client of today offers, and what it offers otherwise."""
+    fields: dict[str, Any] = {
+        "server_name": "a.example",
+        "protocols": (),
+        "versions": (0x0304,),
+        "groups": (29, 23),
+        "key_shares": (29,),
+        "signatures": (0x0403, 0x0804),
+        "ciphers": (0x1301,),
+    }
+    return Hello(**(fields | offered))
 
 
 def vector(size: int, content: bytes) -> bytes:

@@ -10,6 +10,7 @@ Rules of this module:
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -22,7 +23,6 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from revproxy.config.errors import show
 from revproxy.config.tls import Acme
 from revproxy.threads import in_thread
 from revproxy.tls.acme.certificates import Standing
@@ -44,7 +44,7 @@ _log = Logger()
 class AcmeManager:
     """Keeps the certificate of one ``acme`` table in a listener's folder.
 
-    :param written: the table, without problems (:func:`~revproxy.tls.acme.check_acme`).
+    :param written: the table, as :mod:`revproxy.config.check_listen` lets it pass.
     :param folder: where certificates are read from, absolute.
     :param challenges: what the listeners answer the authority with.
     :param renewed: called when a new certificate is in place; may give an awaitable.
@@ -153,11 +153,11 @@ class AcmeManager:
         return min(self._due - self._now(), LOOK)
 
     async def _order(self) -> None:
-        if self._agent is None:
-            credentials = await in_thread(self._reactor, trusted, self._written.ca, self._base)
-            self._agent = make_agent(credentials, self._reactor)
+        agent = self._agent
+        if agent is None:  # a new one each time: months pass, and "ca" may be another file by then
+            agent = make_agent(await in_thread(self._reactor, trusted, self._written.ca, self._base), self._reactor)
         account = await in_thread(self._reactor, self._storage.account)
-        client = Client(self._agent, self._written.directory, account.key, self._reactor, self._now)
+        client = Client(agent, self._written.directory, account.key, self._reactor, self._now)
         ordering = Ordering(self._written, self._storage, account, client, self._challenges, self._reactor, self._now)
         pem = await Deferred.fromCoroutine(ordering.run()).addTimeout(ORDER, self._reactor)
         await in_thread(self._reactor, self._storage.install, pem)
@@ -204,7 +204,7 @@ def _why(error: Exception) -> str:
     if isinstance(error, LateError):
         return f"the order was not finished within {ORDER:g} s"
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{show(os.fsdecode(error.filename))}: {error.strerror}"
+        return f"{json.dumps(os.fsdecode(error.filename))}: {error.strerror}"
     return str(error) or type(error).__name__
 
 

@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from revproxy.config.errors import show
 from revproxy.tls.acme.certificates import Standing, new_key, standing
 from revproxy.tls.challenges import ACME_TLS
 
@@ -104,7 +103,7 @@ class Storage:
         try:
             key = AccountKey(pem)
         except ValueError as error:
-            raise ValueError(f"the account's key {show(str(path))} can't be used: {error}") from None
+            raise ValueError(f"the account's key {json.dumps(str(path))} can't be used: {error}") from None
         try:
             kept: Any = json.loads(_read(self._account / "account.json"))
             return Account(key, str(kept["account"]), tuple(map(str, kept["contact"])))

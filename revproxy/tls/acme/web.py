@@ -173,7 +173,8 @@ class _Reader(Protocol):
     def _cut(self, done: Deferred[bytes]) -> None:
         transport: Any = self.transport
         if transport is not None:
-            transport.abortConnection()
+            # an Agent's transport has no abortConnection, and its loseConnection waits for the peer's TLS to agree
+            transport.stopProducing()
 
 
 @implementer(IBodyProducer)

@@ -55,7 +55,7 @@ class Response:
         if self._ends and not self.aborted:
             protocol.connectionLost(Failure(ResponseDone()))
 
-    def abortConnection(self) -> None:
+    def stopProducing(self) -> None:
         self.aborted = True
 
 

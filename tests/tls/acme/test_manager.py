@@ -6,6 +6,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -176,7 +177,7 @@ def test_a_failure_is_one_line_and_tried_again_later_and_later(stage: Stage, lin
         stage.pass_by(1)
         if stage.authority.requests.count("orders") > before or not starts:
             starts.append(stage.clock.seconds())
-    gaps = [later - earlier for earlier, later in zip(starts, starts[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(starts)]
     assert all(0.79 * 60 * 2**i - 1 <= gap <= 1.21 * 60 * 2**i + 1 for i, gap in enumerate(gaps)), gaps
     assert len(lines) == 6
     start = (
