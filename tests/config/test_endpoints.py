@@ -138,8 +138,8 @@ SERVER_TYPES = 'known are "haproxy", "revproxy-tls", "ssl", "stdio", "systemd", 
         ),
         (
             "revproxy-tls:certificates=.:tcp:443",
-            '"revproxy-tls:certificates=.:tcp:443" can\'t be used: it takes one endpoint, with its colons escaped, such '
-            r'as tcp\:443; write "revproxy-tls:certificates=FOLDER:tcp\\:PORT"',
+            '"revproxy-tls:certificates=.:tcp:443" can\'t be used: it takes one endpoint, with its colons escaped, '
+            r'such as tcp\:443; write "revproxy-tls:certificates=FOLDER:tcp\\:PORT"',
         ),
         (
             r"revproxy-tls:certificate=.:tcp\:443",
