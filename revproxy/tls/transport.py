@@ -200,19 +200,23 @@ class SecureTransport:
 
     def getTcpNoDelay(self) -> bool:
         """Whether small segments leave at once."""
-        return bool(self._below.getTcpNoDelay())
+        return bool(self._tcp("getTcpNoDelay"))
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         """Have small segments leave at once."""
-        self._below.setTcpNoDelay(enabled)
+        self._tcp("setTcpNoDelay", enabled)
 
     def getTcpKeepAlive(self) -> bool:
         """Whether the system asks an idle peer if it is there."""
-        return bool(self._below.getTcpKeepAlive())
+        return bool(self._tcp("getTcpKeepAlive"))
 
     def setTcpKeepAlive(self, enabled: bool) -> None:
         """Have the system ask an idle peer if it is there."""
-        self._below.setTcpKeepAlive(enabled)
+        self._tcp("setTcpKeepAlive", enabled)
+
+    def _tcp(self, name: str, *values: bool) -> Any:
+        method = getattr(self._below, name, None)
+        return None if method is None else method(*values)  # a Unix socket has no such options
 
     # -- IPushProducer: what the peer sends
 

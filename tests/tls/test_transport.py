@@ -181,6 +181,8 @@ def test_nothing_is_negotiated_where_nothing_is_offered(serve) -> None:
 
 def test_options_of_the_socket_reach_it(serve) -> None:
     talk, above = serve().meet()
+    above.secure.setTcpNoDelay(True)
+    assert not above.secure.getTcpKeepAlive(), "this one has none"
     talk.transport.getTcpKeepAlive = lambda: set_to  # type: ignore[attr-defined]
     set_to = []
     talk.transport.setTcpNoDelay = talk.transport.setTcpKeepAlive = set_to.append  # type: ignore[attr-defined]
