@@ -17,13 +17,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from revproxy.downstream.closing import DRAIN, DRAIN_TIME
+from revproxy.downstream.h2pace import PacedStream
 from revproxy.exchange import Exchange
 from revproxy.fault import (
     BACKEND_BAD_RESPONSE,
-    CLIENT_BODY_SLOW,
-    CLIENT_BODY_TIMEOUT,
-    CLIENT_READS_SLOWLY,
-    TUNNEL_IDLE,
     Fault,
 )
 from revproxy.http.h2frames import (
@@ -40,7 +37,7 @@ from revproxy.http.h2frames import (
 )
 from revproxy.http.h2responses import accepts, response_fields_h2, switching_response, trailer_fields_h2
 from revproxy.http.message import Field, Response
-from revproxy.stream import ASKING, DONE, EARLY
+from revproxy.stream import DONE
 from revproxy.wire import PEER_FULL
 
 if TYPE_CHECKING:
@@ -50,28 +47,22 @@ HIGH = 64 * 1024  # bytes that wait for the client; above, the backend is not re
 RECEIVE = 256 * 1024  # bytes that a client may send before the backend has taken any
 
 
-class Http2Stream:
+class Http2Stream(PacedStream):
     """A MessageStream over one HTTP/2 stream.
 
-    :ivar window: bytes that the client lets us send. :ivar asking: the client has not ended its side.
-    :ivar tunnel: bytes both ways, after an extended CONNECT (RFC 8441). :ivar over: nothing is sent any more.
+    :ivar window: bytes that the client lets us send. :ivar over: nothing is sent any more.
     :ivar waiting: bytes that wait for windows. :ivar length: of the body, as far as the client said so.
     """
 
     __slots__ = (
-        "_body_at", "_drain_until", "_ending", "_held", "_pausing", "_queue", "_stall_at", "_taken", "_trailers",
-        "_window_at", "_window_bytes", "asking", "connection", "exchange", "extended", "length", "over", "received",
-        "room", "stream_id", "tunnel", "unacked", "waiting", "window",
+        "_ending", "_held", "_queue", "_trailers", "length", "over", "received", "room", "stream_id", "unacked",
+        "waiting", "window",
     )  # fmt: skip
 
     def __init__(self, connection: Http2Connection, stream_id: int, window: int) -> None:
-        self.connection = connection
+        super().__init__(connection)
         self.stream_id = stream_id
-        self.exchange: Exchange | None = None
         self.window = window
-        self.asking = True
-        self.extended = False
-        self.tunnel = False
         self.over = False
         self.room = RECEIVE
         self.unacked = 0
@@ -82,13 +73,6 @@ class Http2Stream:
         self._ending = False
         self._trailers: Sequence[Field] = ()
         self._held: list[bytes] | None = None
-        self._pausing = 0
-        self._body_at = 0.0
-        self._drain_until = 0.0
-        self._window_at = 0.0
-        self._window_bytes = 0
-        self._stall_at: float | None = None
-        self._taken = 0
 
     @property
     def transport(self) -> Any:
@@ -380,70 +364,6 @@ class Http2Stream:
         """The client takes more of this stream; ``False`` when that is more than there can be."""
         self.window += more
         return self.window <= LARGEST_WINDOW
-
-    # -- time, looked at once a second while there is reason to
-
-    def begin_body(self) -> None:
-        """A body will follow: its clocks run."""
-        self._restart_body_clock()
-
-    def _restart_body_clock(self) -> None:
-        self._body_at = self._window_at = self.connection.clock.seconds()
-        self._window_bytes = 0
-        self.connection.watch(self)
-
-    def check(self, now: float) -> bool:
-        """Whether it has to be looked at again; whoever is too slow is given up."""
-        exchange = self.exchange
-        if exchange is None:
-            if now < self._drain_until:
-                return True
-            self.connection.reset(self, NO_ERROR, False)
-            return False
-        timeouts = self.connection.engine.server.timeouts
-        if self.tunnel:
-            if now >= self._body_at + timeouts.tunnel:
-                exchange.fail(TUNNEL_IDLE)
-                return False
-        rate = self._minimum_rate()
-        again = self.tunnel
-        if self.asking and not self.tunnel and not self.extended and exchange.state in (ASKING, EARLY):
-            again = True
-            if self._pausing or (exchange.request.expects_continue and not exchange.received):
-                self._body_at = self._window_at = now
-                self._window_bytes = 0
-            elif now >= self._body_at + timeouts.body:
-                exchange.fail(CLIENT_BODY_TIMEOUT)
-                return False
-            elif rate is not None and now >= self._window_at + rate[1]:
-                if self._window_bytes < rate[0] * (now - self._window_at):
-                    exchange.fail(CLIENT_BODY_SLOW)
-                    return False
-                self._window_at = now
-                self._window_bytes = 0
-        if self._stall_at is not None:
-            again = True
-            if self.connection.is_full:  # then the whole connection is measured
-                self._stall_at = now
-                self._taken = 0
-            elif rate is not None and now >= self._stall_at + rate[1]:
-                if self._taken < rate[0] * (now - self._stall_at):
-                    if exchange.state == DONE:  # all of it waits here
-                        self.connection.engine.refused(CLIENT_READS_SLOWLY, self.connection.arrival.peer)
-                        self.connection.reset(self, CANCEL, True)
-                    else:
-                        exchange.fail(CLIENT_READS_SLOWLY)
-                    return False
-                self._stall_at = now
-                self._taken = 0
-        return again
-
-    def _minimum_rate(self) -> tuple[float, float] | None:
-        exchange = self.exchange
-        if exchange is not None and exchange.route is not None:
-            return exchange.route.minimum_rate
-        rate = self.connection.engine.server.minimum_rate
-        return None if rate is None else (rate.rate, rate.over)
 
     def lost(self, fault: Fault | None = None, detail: str = "") -> None:
         """The stream is gone, and the client with it."""
