@@ -51,9 +51,12 @@ _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0"
 
 def parse(reactor: Any, *args: str, **options: str) -> SecureEndpoint:
     """The endpoint for the parts of an endpoint string. :raises ValueError: what is wrong with them."""
-    if len(args) != 1:
+    # "tcp\\:443\\:interface=::1" looks like the argument "tcp:443:interface"
+    inner = [*args, *(f"{name}={value}" for name, value in options.items() if ":" in name)]
+    if len(inner) != 1:
         raise ValueError("it takes one endpoint, with its colons escaped, such as tcp\\:443")
-    return SecureEndpoint(reactor, serverFromString(reactor, server_endpoint(args[0])), read_options(options))
+    written = read_options({name: value for name, value in options.items() if ":" not in name})
+    return SecureEndpoint(reactor, serverFromString(reactor, server_endpoint(inner[0])), written)
 
 
 def read_options(options: Mapping[str, str]) -> ListenTls:

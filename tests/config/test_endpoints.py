@@ -171,6 +171,8 @@ def test_wrong_key_file(tmp_path: Path) -> None:
         "unix:/x:mode=660",
         "haproxy:tcp:80",
         r"revproxy-tls:certificates=.:tcp\:443",
+        r"revproxy-tls:certificates=.:tcp\:443\:interface=127.0.0.1\:backlog=5",
+        r"revproxy-tls:certificates=.:tcp\:443\:interface\=127.0.0.1",
         r"revproxy-tls:certificates=.:strictSni=yes:profile=modern:tickets=1h:handshakeTimeout=5s:tcp6\:443",
         "systemd:domain=INET:index=0",
     ],

@@ -58,6 +58,25 @@ def test_the_plugin() -> None:
     assert IPlugin.providedBy(revproxy_tls)
 
 
+@pytest.mark.parametrize(
+    ("written", "interface", "backlog"),
+    [
+        (r"tcp\:8443\:interface=127.0.0.1", "127.0.0.1", 1024),
+        (r"tcp\:8443\:interface\=127.0.0.1\:backlog\=5", "127.0.0.1", 5),
+        (r"tcp\:8443\:interface=127.0.0.1\:backlog=5", "127.0.0.1", 5),
+        (r"tcp\:port=8443", "", 1024),
+    ],
+)
+def test_what_is_below(tmp_path: Path, written: str, interface: str, backlog: int) -> None:
+    ROOT.issues("a.example").write(tmp_path, "a")
+    reactor: Any = MemoryReactorClock()
+    serverFromString(reactor, f"revproxy-tls:{written}:certificates={tmp_path}").listen(Factory.forProtocol(Reversed))
+    port, factory, *rest = reactor.tcpServers[0]
+    assert (port, *rest) == (8443, backlog, interface)
+    factory.doStart()
+    factory.doStop()
+
+
 def test_what_may_be_written() -> None:
     assert read_options({"certificates": "certs"}) == ListenTls(certificates="certs")
     every = {
