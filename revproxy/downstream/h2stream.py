@@ -34,6 +34,7 @@ from revproxy.http.h2frames import (
     NO_ERROR,
     PROTOCOL_ERROR,
     headers,
+    window_update,
 )
 from revproxy.http.h2responses import accepts, response_fields_h2, switching_response, trailer_fields_h2
 from revproxy.http.message import Field, Response
@@ -55,8 +56,8 @@ class Http2Stream(PacedStream):
     """
 
     __slots__ = (
-        "_ending", "_held", "_queue", "_trailers", "length", "over", "received", "room", "stream_id", "unacked",
-        "waiting", "window",
+        "_at", "_ending", "_held", "_owed", "_queue", "_trailers", "_unsaid", "length", "over", "received", "room",
+        "stream_id", "unacked", "waiting", "window",
     )  # fmt: skip
 
     def __init__(self, connection: Http2Connection, stream_id: int, window: int) -> None:
@@ -65,11 +66,13 @@ class Http2Stream(PacedStream):
         self.window = window
         self.over = False
         self.room = RECEIVE
-        self.unacked = 0
+        self._unsaid = 0  # bytes that came and were not given back to the stream yet
+        self._owed = 0  # and to the connection
         self.received = 0
         self.length: int | None = None
         self.waiting = 0
         self._queue: deque[bytes] | None = None
+        self._at = 0  # bytes of the first piece that are out
         self._ending = False
         self._trailers: Sequence[Field] = ()
         self._held: list[bytes] | None = None
@@ -139,8 +142,8 @@ class Http2Stream(PacedStream):
             if first:
                 self._enqueue(first)
             held, self._held = self._held, None
-            for data in held or ():
-                exchange.request_body(data)
+            if held is not None:
+                exchange.request_body(b"".join(held))
             self._give_back()
             if not self.asking and self.exchange is exchange:
                 self._request_over(exchange)
@@ -180,7 +183,7 @@ class Http2Stream(PacedStream):
 
     def abort(self, fault: Fault) -> None:
         self.exchange = None
-        if not self.over:
+        if self.connection.has(self):
             self.over = True
             self.connection.reset(self, CANCEL if fault.blame == "client" else INTERNAL_ERROR, fault.blame == "client")
 
@@ -216,14 +219,18 @@ class Http2Stream(PacedStream):
         if queue is None:
             return b""
         data = queue[0]
-        size = min(len(data), self.window, connection.window, connection.largest)
+        at = self._at
+        size = min(len(data) - at, self.window, connection.window, connection.largest)
         if size <= 0:
             return b""
-        if size < len(data):
-            queue[0] = data[size:]
-            data = data[:size]
+        if at + size < len(data):
+            self._at = at + size
+            data = data[at : at + size]
         else:
+            self._at = 0
             queue.popleft()
+            if at:
+                data = data[at:]
         self.window -= size
         connection.window -= size
         self.waiting -= size
@@ -265,6 +272,7 @@ class Http2Stream(PacedStream):
         if self.tunnel and self.asking and exchange is not None and exchange.state != DONE:
             return
         self.exchange = None
+        self._settle()
         if not self.asking:
             self.connection.finished(self)
         elif self.tunnel or self._left() > DRAIN:
@@ -288,7 +296,6 @@ class Http2Stream(PacedStream):
         if self.room < 0:
             connection.stream_error(self, FLOW_CONTROL_ERROR, "more than the stream's window")
             return
-        self.unacked += size
         self.received += len(body)
         length = self.length
         if length is not None and (self.received > length or (ended and self.received < length)):
@@ -301,7 +308,6 @@ class Http2Stream(PacedStream):
         exchange = self.exchange
         if exchange is None:  # answered before
             connection.give_back(size)
-            self.unacked -= size
             if ended:
                 connection.finished(self)
             elif self.room < RECEIVE - DRAIN // 2:
@@ -309,11 +315,15 @@ class Http2Stream(PacedStream):
             return
         self._body_at = connection.clock.seconds()
         self._window_bytes += size
+        self._unsaid += size
+        self._owed += size
         if body:
-            if self.extended:
-                self._held = [*(self._held or ()), body]
-            else:
+            if not self.extended:
                 exchange.request_body(body)
+            elif self._held is None:
+                self._held = [body]
+            else:
+                self._held.append(body)
         if not self._pausing and not self.extended:
             self._give_back()
         if ended and self.exchange is exchange and not self.extended:
@@ -335,17 +345,27 @@ class Http2Stream(PacedStream):
         exchange.request_end(trailers)
         if self.exchange is exchange and exchange.state == DONE and self.tunnel:
             self.exchange = None
+            self._settle()
             if not self.over:
                 self.end()
             else:
                 self.connection.finished(self)
 
     def _give_back(self) -> None:
-        """The backend took it: the client may send as much again, said once half of the window is used."""
-        if self.unacked >= RECEIVE // 2 and self.asking and not self._pausing:
-            size, self.unacked = self.unacked, 0
+        """The backend took it: others may send as much at once, this stream when half of its window is used."""
+        if self._owed:
+            owed, self._owed = self._owed, 0
+            self.connection.give_back(owed)
+        if self._unsaid >= RECEIVE // 2 and self.asking and not self._pausing:
+            size, self._unsaid = self._unsaid, 0
             self.room += size
-            self.connection.give_back(size, self.stream_id)
+            self.connection.send(window_update(self.stream_id, size))
+
+    def _settle(self) -> None:
+        """The stream is over: what was held up on it is no burden for the connection any more."""
+        if self._owed:
+            owed, self._owed = self._owed, 0
+            self.connection.give_back(owed)
 
     def pause_reading(self, why: int) -> None:
         self._pausing |= why
@@ -371,9 +391,7 @@ class Http2Stream(PacedStream):
         self.asking = False
         self._queue = None
         exchange, self.exchange = self.exchange, None
-        if self.unacked:
-            self.connection.give_back(self.unacked)
-            self.unacked = 0
+        self._settle()
         if exchange is not None:
             if fault is None:
                 exchange.client_gone()

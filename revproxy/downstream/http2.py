@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
+from revproxy.downstream.calm import REQUEST_WORTH
 from revproxy.downstream.h2reading import ReadingHttp2
 from revproxy.downstream.h2stream import RECEIVE, Http2Stream
 from revproxy.downstream.h2windows import CONNECTION_RECEIVE
 from revproxy.exchange import Exchange
-from revproxy.fault import CLIENT_BAD_REQUEST, CLIENT_MISDIRECTED, ProtocolError
+from revproxy.fault import CLIENT_BAD_REQUEST, CLIENT_HEAD_TOO_LARGE, CLIENT_MISDIRECTED, ProtocolError
 from revproxy.http.forwarding import forwarded_lines
 from revproxy.http.h2frames import (
     COMPRESSION_ERROR,
@@ -63,7 +64,7 @@ class Http2Connection(ReadingHttp2):
             arrival = evolve(arrival, forwarded=said)
         super().__init__(engine, arrival)
         self.hsts: Any = [(b"strict-transport-security", arrival.hsts, False)] if arrival.hsts else None
-        self._decoder = BlockReader(engine.server.limits.head * _BLOCKS)
+        self._decoder = BlockReader(engine.server.limits.head * _BLOCKS, engine.server.limits.head)
         self._requests = H2RequestReader(engine.parser)
         self._served = 0
         tls = arrival.tls
@@ -102,7 +103,7 @@ class Http2Connection(ReadingHttp2):
         if len(self._streams) >= STREAMS:
             self._refuse(stream_id, REFUSED_STREAM)
             return
-        self._calm.earned()
+        self._calm.earned(REQUEST_WORTH)
         self._begin(stream_id, fields, ended)
 
     def _begin(self, stream_id: int, fields: Any, ended: bool) -> None:
@@ -113,6 +114,8 @@ class Http2Connection(ReadingHttp2):
         if ended:
             stream.asking = False
         try:
+            if self._decoder.over:
+                raise ProtocolError(CLIENT_HEAD_TOO_LARGE, f"fields over {engine.server.limits.head} bytes")
             request = self._requests.read(fields, ended, arrival)
         except ProtocolError as e:
             self._malformed(stream, fields, e)
