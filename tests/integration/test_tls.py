@@ -26,6 +26,7 @@ from tests.integration.secure import (
     tells,
     write_certificates,
 )
+from tests.tls import handshake
 from tests.tls.handshake import TLS12, TLS13
 
 NAMES = ("main", "strict", "modern", "asks", "may")
@@ -164,6 +165,34 @@ def test_what_is_wrong_is_no_traceback(site: Site) -> None:
         with Client(site["main"]) as client:
             client.send(data)
             assert client.rest()[:1] in (b"", b"\x15")
+
+
+@pytest.mark.parametrize("version", [TLS12, TLS13])
+def test_a_byte_at_a_time(site: Site, version: ssl.TLSVersion) -> None:
+    client = handshake.Client(client_context(ROOT, version=version))
+    with socket.create_connection(("127.0.0.1", site["main"]), 5) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+        def trickle(data: bytes) -> None:
+            for at in range(len(data)):
+                connection.sendall(data[at : at + 1])
+                time.sleep(0.0002)  # so that they come one by one
+
+        trickle(client.hello)
+        while not client.turn():
+            trickle(client.outgoing.read())
+            client.incoming.write(connection.recv(65536))
+        trickle(client.outgoing.read())
+        client.ssl.write(b"GET /fixed HTTP/1.1\r\nHost: a.example\r\n\r\n")
+        trickle(client.outgoing.read())
+        said = b""
+        while not said.endswith(b"fixed"):
+            client.incoming.write(connection.recv(65536))
+            try:
+                said += client.ssl.read(65536)
+            except ssl.SSLWantReadError:
+                pass
+        assert said.startswith(b"HTTP/1.1 200 OK\r\n")
 
 
 # -- which certificate
