@@ -92,6 +92,10 @@ class Entrance(EnteringWire):
                 return
             self.arrival = self.listener.arrival_of(*said.source)
             self.peer = self.arrival.peer
+            # from here on it is the client's, so that one client can't use up what the balancer may have
+            self.engine.closed(self, self._counted)
+            self._counted = self.peer
+            self.engine.opened(self, self.peer)
         self._after_proxy()
         if data[said.size :]:
             self.dataReceived(data[said.size :])

@@ -253,6 +253,24 @@ def test_refusals_name_the_client_behind_the_proxy(door) -> None:
     assert it.is_clear()
 
 
+def test_handshakes_behind_the_proxy_count_for_the_client(door) -> None:
+    it = door(proxied=lambda peer: True)
+    it.engine._most_per_address = 2
+    talks = [it.meets() for _ in range(2)]
+    for talk in talks:
+        talk.deliver(V1 + talk.client.hello[:50])
+    third = it.meets()
+    third.deliver(V1 + third.client.hello)
+    assert third.transport.disconnecting or not third.transport.connected, "the client has two already"
+    other = it.meets()
+    other.deliver(V1.replace(b"203.0.113.9", b"203.0.113.8") + other.client.hello)
+    assert other.transport.connected
+    for talk in (*talks, third, other):
+        talk.lose()
+    assert it.is_clear()
+    assert not it.engine._per_address
+
+
 def test_a_proxy_header_that_is_cut_off(door) -> None:
     it = door(proxied=lambda peer: True)
     with logged() as lines:
