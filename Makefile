@@ -32,7 +32,7 @@ test: $(VENV)/.made-test
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
 
 test-all: $(VENV)/.made-test
-	@$(BIN)/python -m pytest $(ARGS)
+	@REVPROXY_EXAMPLES=3 $(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/.made-lint
 	@$(BIN)/ruff check .
