@@ -228,6 +228,7 @@ RULES: tuple[Rule, ...] = (
         r"|\{ ?['\"]?\$(?:gt|ne|regex|where|lt|nin)['\"]? ?: ?(?:''|\"\"|null|\{|true|['\"]? ?['\"]?\}|\})|['\"] ?; ?return (?:true|1)\b",
         ("$", "return "),
     ),
+    Rule(2101, "sql-statement-anywhere", CRITICAL, r"\bselect [^;]{1,80} from [a-z_.]{2,40}", ("select ",), level=2),
     # -- 3000: scripts
     Rule(3001, "script-tag", CRITICAL, r"</? ?script\b", ("<script", "</script", "< script", "</ script")),
     Rule(3002, "event-handler", CRITICAL, rf"[ \"'`/;\x09\x0a\x0c\x0d]{_HANDLER}", (" on", '"on', "'on", "/on", "`on", ";on", "\ton", "\non", "\ron", "\x0con")),
@@ -257,6 +258,7 @@ RULES: tuple[Rule, ...] = (
     Rule(3010, "dialogue", WARNING, r"\b(?:alert|confirm|prompt)[(`](?:[0-9'\"/`]|document|window|location|string\.|this)",
          ("alert(", "alert`", "confirm(", "confirm`", "prompt(", "prompt`")),
     Rule(3011, "utf-7", CRITICAL, r"\+adw-[a-z/]{1,10}", ("+adw-",)),
+    Rule(3101, "element", CRITICAL, r"</?[a-z!]", ("<",), QUERY | COOKIES | HEADERS, 2),
     # -- 4000: commands
     Rule(
         4001, "command-after-separator", CRITICAL,
@@ -285,6 +287,7 @@ RULES: tuple[Rule, ...] = (
         r"\bcmd(?:\.exe)? ?/[ck] |powershell(?:\.exe)? (?:-[a-z]{1,20} |iex)|net\.webclient|downloadstring ?\(|\biex ?\(|certutil -"
         r"|bitsadmin /|mshta http|rundll32 |regsvr32 /", ("cmd /", "cmd/", "cmd.exe", "powershell ", "powershell.exe", ".webclient", "downloadstring(", "downloadstring (", "iex(", "iex (", "certutil -", "bitsadmin /", "mshta http", "rundll32 ", "regsvr32 /"),
     ),
+    Rule(4101, "shell-characters", CRITICAL, r"[`|]|;[ ]?[a-z/]|&&|\$\(", ("`", "|", ";", "&&", "$("), QUERY, 2),
     # -- 5000: templates and expressions
     Rule(
         5001, "jndi", CRITICAL, r"\$\{ ?jndi ?:|\$\{(?:lower|upper|env|sys|java|ctx|main|date|base64|log4j|k8s|docker|web) ?:|\$\{:{0,2}:-",
