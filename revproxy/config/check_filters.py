@@ -1,4 +1,4 @@
-"""What has to agree in a route's ``filter``: numbers of rules. The rules of this module are :mod:`revproxy.config.check`'s."""
+"""What has to agree in a route's ``filter``: numbers of rules; the rules are :mod:`revproxy.config.check`'s."""
 
 from __future__ import annotations
 

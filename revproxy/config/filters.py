@@ -30,8 +30,9 @@ class FilterRule:
 class Filter:
     """Looks for attacks in requests; each rule that finds one adds its score.
 
-    From ``threshold`` on a request is refused, or in the mode ``"detect"`` only logged. ``paranoia`` of 2 has rules that
-    harmless requests meet, too. ``except`` names rules that are not used; ``body`` is how many bytes of a body are looked at.
+    From ``threshold`` on a request is refused, or in the mode ``"detect"`` only logged. ``paranoia`` of 2 has rules
+    that harmless requests meet, too. ``except`` names rules that are not used; ``body`` is how many bytes of a body
+    are looked at.
     """
 
     threshold: Count = 5

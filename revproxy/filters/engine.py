@@ -4,9 +4,9 @@ Rules of this module:
 
 * a rule counts once for a request, whatever it finds how often; the scores of those that found something are added;
 * a text is searched only by rules of whose needed literals it has one: that look is what a benign request costs
-  (figures at :class:`RuleSet`);
-* time is bounded: texts by the limits of a head and by the size of a body that is asked for, parameters by their number,
-  and a search by its pattern, which is linear. What is over a bound is not looked at, and said in the report.
+  (a query and the 13 fields of a browser: 4 times a list of 100 squares, some 15 us);
+* time is bounded: texts by the limits of a head and by the size of a body that is asked for, parameters by their
+  number, and a search by its pattern, which is linear. What is over a bound is not looked at, and said in the report.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ FIELDS = frozenset((
 ))  # fmt: skip
 #: Fields with credentials, which no log may show.
 SECRET = frozenset((
-    b"x-api-key", b"x-auth-token", b"x-access-token", b"x-csrf-token", b"x-xsrf-token", b"x-csrftoken", b"x-session-token",
-    b"x-amz-security-token", b"x-vault-token", b"x-gitlab-token", b"x-goog-api-key", b"x-functions-key",
+    b"x-api-key", b"x-auth-token", b"x-access-token", b"x-csrf-token", b"x-xsrf-token", b"x-csrftoken",
+    b"x-session-token", b"x-amz-security-token", b"x-vault-token", b"x-gitlab-token", b"x-goog-api-key", b"x-functions-key",
 ))  # fmt: skip
 #: Bytes of which fields other than the agent and cookies have one, or they are passed over.
 _NOT_ODD = bytes(byte for byte in range(256) if byte not in b"\x00'\"<>{}$`|\\%")
@@ -104,7 +104,7 @@ class _Place:
     """The rules for texts of one place, and the literals that say which of them to try.
 
     Each literal stands under its rarest byte that is no letter or digit, and is looked for only in texts with that
-    byte: of 260, a usual query is asked for 40. (Text is asked as ``str``: ``in`` of ``bytes`` takes eight times as long.)
+    byte: of 260, a usual query is asked for 40. (Text is asked as ``str``: ``in`` of ``bytes`` takes 8 times as long.)
     """
 
     __slots__ = ("_gates", "_other", "_rules", "_ungated", "_words")
@@ -150,7 +150,7 @@ class _Place:
         """
         first = True
         for made in forms(text):
-            if first and 0 <= among and among.bit_count() <= _FEW:
+            if first and among >= 0 and among.bit_count() <= _FEW:
                 chosen = among
             else:
                 chosen = self.gate(made)
@@ -295,7 +295,9 @@ class RuleSet:
             if at >= PARAMETERS:
                 report.skipped(f"cookies after the first {PARAMETERS}")
                 break
-            name, _, value = pair.strip(b" \t").partition(b"=")
+            name, equals, value = pair.strip(b" \t").partition(b"=")
+            if not equals:
+                name, value = b"", name
             self._cookies.search(unquote_to_bytes(value) if b"%" in value else value, "cookie", name, report, among)
 
 

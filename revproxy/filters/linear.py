@@ -171,7 +171,7 @@ def _characters(kind: Any, argument: Any, fold: bool) -> int:
     if kind in (op.MAX_REPEAT, op.MIN_REPEAT) and len(argument[2]) == 1:
         inner = argument[2][0]
         if inner[0] in (op.LITERAL, op.NOT_LITERAL, op.IN, op.ANY):
-            return _set(*inner, fold)
+            return _set(inner[0], inner[1], fold)
     return _ALL
 
 

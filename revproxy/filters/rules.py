@@ -177,8 +177,8 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         2004, "sql-constant-condition", CRITICAL,
-        rf"['\"0-9)] ?(?:or|and|\|\|)[ (]{{1,2}}(?:true|false|not false)\b ?(?:--|#|/\*|;|$)|['\"]=['\"]{{1,2}}(?:or|and)\b|['\"0-9)]xor[ (]"
-        rf"|['\"] ?(?:or|and) (?:not )?(?:[0-9]{{1,6}}|'[^']{{1,10}}') ?(?:--[ +-]{{0,2}}$|# ?$|/\*|;$)|\|\|['\"][^'\"]{{0,10}}['\"] ?=",
+        r"['\"0-9)] ?(?:or|and|\|\|)[ (]{1,2}(?:true|false|not false)\b ?(?:--|#|/\*|;|$)|['\"]=['\"]{1,2}(?:or|and)\b|['\"0-9)]xor[ (]"
+        r"|['\"] ?(?:or|and) (?:not )?(?:[0-9]{1,6}|'[^']{1,10}') ?(?:--[ +-]{0,2}$|# ?$|/\*|;$)|\|\|['\"][^'\"]{0,10}['\"] ?=",
         (" true", "(true", " false", "(false", " not ", "='", '="', "xor ", "xor(", " or", " and", "'or", "'and", '"or', '"and', "||'", '||"'),
     ),
     Rule(
@@ -228,7 +228,7 @@ RULES: tuple[Rule, ...] = (
         r"|\{ ?['\"]?\$(?:gt|ne|regex|where|lt|nin)['\"]? ?: ?(?:''|\"\"|null|\{|true|['\"]? ?['\"]?\}|\})|['\"] ?; ?return (?:true|1)\b",
         ("$", "return "),
     ),
-    Rule(2101, "sql-statement-anywhere", CRITICAL, r"\bselect [^;]{1,80} from [a-z_.]{2,40}", ("select ",), level=2),
+    Rule(2101, "sql-statement-anywhere", CRITICAL, r"\bselect [^;]{1,40} from [a-z_.]", ("select ",), level=2),
     # -- 3000: scripts
     Rule(3001, "script-tag", CRITICAL, r"</? ?script\b", ("<script", "</script", "< script", "</ script")),
     Rule(3002, "event-handler", CRITICAL, rf"[ \"'`/;\x09\x0a\x0c\x0d]{_HANDLER}", (" on", '"on', "'on", "/on", "`on", ";on", "\ton", "\non", "\ron", "\x0con")),
@@ -331,7 +331,7 @@ RULES: tuple[Rule, ...] = (
         5009, "javascript-objects", CRITICAL,
         r"constructor\.constructor|constructor ?\( ?['\"]return|process\.(?:mainmodule|binding|exit)\b|mainmodule\.require|child_process"
         r"|global\.process|_\$\$nd_func|require ?\( ?['\"](?:fs|vm|net|os)['\"] ?\) ?\.",
-        ("constructor.", "constructor(", "constructor (", "process.", "child_process", ".require", "_$$nd", "require(", "require ("),
+        ("constructor.", "constructor(", "constructor (", "process.", ".process", "child_process", ".require", "_$$nd", "require(", "require ("),
     ),
     Rule(5010, "call-in-expression", CRITICAL, r"\$\{ ?(?:@|(?:alert|confirm|prompt|print|system|exec|eval|passthru) ?\()", ("${",)),
     # -- 6000: code

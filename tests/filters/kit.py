@@ -1,8 +1,8 @@
 """Samples of requests, one in each line of ``samples/*.txt``: where it goes, a colon, and the text.
 
-``v`` is the value of a parameter as a person writes it, ``l`` one with ``\\n``, ``\\r`` and ``\\t`` for line breaks and tabs, which goes
-into a form's body; ``q`` a query, ``p`` a target, ``c`` a Cookie field, ``a`` a user agent and ``h`` a whole field as they are on the
-wire; ``f`` an urlencoded body, ``j`` one of JSON, ``m`` the name of a file that is uploaded.
+``v`` is the value of a parameter as a person writes it, ``l`` one with ``\\n``, ``\\r`` and ``\\t`` for line breaks and
+tabs, which goes into a form's body; ``q`` a query, ``p`` a target, ``c`` a Cookie field, ``a`` a user agent and ``h`` a
+whole field as they are on the wire; ``f`` an urlencoded body, ``j`` one of JSON, ``m`` the name of a file that is uploaded.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ BROWSER: tuple[tuple[bytes, bytes], ...] = (
     (b"Upgrade-Insecure-Requests", b"1"),
     (
         b"User-Agent",
-        b"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/121.0.0.0 Safari/537.36",
+        b"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko)"
+        b" Chrome/121.0.0.0 Safari/537.36",
     ),
     (b"Accept", b"text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"),
     (b"Sec-Fetch-Site", b"same-origin"),
@@ -50,7 +51,7 @@ def raw_field(name: bytes, value: bytes) -> Field:
 
 
 def request(target: bytes = b"/", *fields: tuple[bytes, bytes]) -> Request:
-    """A request of a browser with these fields in place of its own. :raises ProtocolError: when the target is refused."""
+    """A browser's request with these fields in place of its own. :raises ProtocolError: when the target is refused."""
     names = {name.lower() for name, _ in fields}
     usual = [pair for pair in BROWSER if pair[0].lower() not in names]
     path, query = split_path(target)
