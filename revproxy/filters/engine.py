@@ -4,7 +4,7 @@ Rules of this module:
 
 * a rule counts once for a request, whatever it finds how often; the scores of those that found something are added;
 * a text is searched only by rules of whose needed literals it has one: that look is what a benign request costs
-  (a query and the 13 fields of a browser: 4 times a list of 100 squares, some 15 us);
+  (a query and the 13 fields of a browser: 4 times a list of 100 squares);
 * time is bounded: texts by the limits of a head and by the size of a body that is asked for, parameters by their
   number, and a search by its pattern, which is linear. What is over a bound is not looked at, and said in the report.
 """
@@ -31,7 +31,8 @@ FIELDS = frozenset((
 #: Fields with credentials, which no log may show.
 SECRET = frozenset((
     b"x-api-key", b"x-auth-token", b"x-access-token", b"x-csrf-token", b"x-xsrf-token", b"x-csrftoken",
-    b"x-session-token", b"x-amz-security-token", b"x-vault-token", b"x-gitlab-token", b"x-goog-api-key", b"x-functions-key",
+    b"x-session-token", b"x-amz-security-token", b"x-vault-token", b"x-gitlab-token", b"x-goog-api-key",
+    b"x-functions-key",
 ))  # fmt: skip
 #: Bytes of which fields other than the agent and cookies have one, or they are passed over.
 _NOT_ODD = bytes(byte for byte in range(256) if byte not in b"\x00'\"<>{}$`|\\%")

@@ -2,7 +2,8 @@
 
 ``v`` is the value of a parameter as a person writes it, ``l`` one with ``\\n``, ``\\r`` and ``\\t`` for line breaks and
 tabs, which goes into a form's body; ``q`` a query, ``p`` a target, ``c`` a Cookie field, ``a`` a user agent and ``h`` a
-whole field as they are on the wire; ``f`` an urlencoded body, ``j`` one of JSON, ``m`` the name of a file that is uploaded.
+whole field as they are on the wire; ``f`` an urlencoded body, ``j`` one of JSON, ``m`` the name of a file
+that is uploaded.
 """
 
 from __future__ import annotations
