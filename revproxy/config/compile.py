@@ -26,6 +26,7 @@ from revproxy.http.rewrite import prefix_mapping
 from revproxy.keys import key_reader
 from revproxy.middleware.buffer import buffering
 from revproxy.middleware.compress import compressing, narrowing, remember_asked
+from revproxy.middleware.filters import filtering
 from revproxy.middleware.headers import request_changes, response_changes
 from revproxy.middleware.policy import load_object, policy
 from revproxy.middleware.rewrite import rewriting
@@ -120,6 +121,9 @@ def _entry(
     if written.compress is not None:
         compression = compressing(written.compress)
         backend_response.append(compression)  # the first here is the last to run
+    if written.filter is not None:
+        # before whoever works with what a request says: authentication, the user's hooks, rewriting
+        client_request.append(filtering(written.filter))
     for middleware in written.middleware:
         points[middleware.at].append(policy(middleware, reactor, config.base))
     if written.buffer is not None and written.buffer.request is not None:

@@ -18,6 +18,7 @@ from attrs import Factory, field, frozen
 
 from revproxy.config.caching import Cache as Cache, CacheBypass as CacheBypass, CacheStore as CacheStore
 from revproxy.config.coding import Compress as Compress
+from revproxy.config.filters import Filter as Filter, FilterRule as FilterRule
 from revproxy.config.tls import (
     Acme as Acme,
     ClientCertificates as ClientCertificates,
@@ -280,7 +281,7 @@ class Route:
 
     ``upgrade`` names the protocols a client may switch to; ``minimum_rate`` and ``limits`` of a
     route take the place of the server's; ``minimum_rate`` of ``"server"`` keeps the server's.
-    ``compress`` may be written ``true`` for the defaults of its table.
+    ``compress`` and ``filter`` may be written ``true`` for the defaults of their tables.
     """
 
     name: Name | None = None
@@ -290,6 +291,7 @@ class Route:
     limits: RouteLimits | None = None
     minimum_rate: MinimumRate | Literal["server"] | None = "server"
     buffer: Buffer | None = None
+    filter: Filter | None = None
     compress: Compress | None = None
     upgrade: tuple[Protocol, ...] = ("websocket",)
     middleware: tuple[Middleware, ...] = ()
