@@ -477,7 +477,7 @@ class Fill:
         if self._entry is not None:
             self._serve_stale(self._entry, DISCONNECTED, now)
         after = page.headers.get(b"retry-after")
-        seconds = int(after) if after is not None and after.isdigit() else 1
+        seconds = int(after) if after is not None and after.isdigit() else 0
         waiting, self._waiting = self._waiting, []
         self._let_go()
         for waiter in waiting:

@@ -18,6 +18,7 @@ from attrs import Factory, field, frozen
 
 from revproxy.config.caching import Cache as Cache, CacheBypass as CacheBypass, CacheStore as CacheStore
 from revproxy.config.coding import Compress as Compress
+from revproxy.config.ratelimit import RateLimit as RateLimit
 from revproxy.config.tls import (
     Acme as Acme,
     ClientCertificates as ClientCertificates,
@@ -120,7 +121,7 @@ class Limits:
 
 @frozen(kw_only=True)
 class Server:
-    """The ``[server]`` table."""
+    """The ``[server]`` table. What ``rate_limit`` says holds for all routes together."""
 
     workers: Literal[1] = 1
     trusted_proxies: tuple[Network, ...] = ()
@@ -134,6 +135,7 @@ class Server:
     via: Pseudonym | None = "revproxy"
     via_response: bool = False
     hide: tuple[FieldName, ...] = IDENTITY_FIELDS
+    rate_limit: tuple[RateLimit, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -289,6 +291,7 @@ class Route:
     headers: Headers | None = None
     limits: RouteLimits | None = None
     minimum_rate: MinimumRate | Literal["server"] | None = "server"
+    rate_limit: tuple[RateLimit, ...] = ()
     buffer: Buffer | None = None
     compress: Compress | None = None
     upgrade: tuple[Protocol, ...] = ("websocket",)
