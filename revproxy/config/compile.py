@@ -176,6 +176,9 @@ def _entry(
         )
         handler = _cache(config, written, fill, stores, reactor)
         passing = (handler.passed,)
+    if counted and len(client_request) == 1 and written.cache is None:
+        # with nothing in between it is the same before the handler, and takes 1 us less
+        handler = Limited(handler, client_request.pop())
     at_once: AtOnce | None = None
     if not passing and client_response in ([], [tell]) and backend_response == [compression] * len(backend_response):
         at_once = None if compression is None else compression.at_once

@@ -51,9 +51,7 @@ _URL = re.compile(r"(?:https?:|\$\{?scheme\}?:)?//[^/\s]", re.IGNORECASE)
 
 _DURATION_HINT = 'write a number with a unit such as "250ms", "5s", "2m", "1h"'
 _SIZE_HINT = 'write a number with a unit such as "64KB", "1MB", "1GB", or plain bytes'
-_REQUESTS_HINT = (
-    f'write a whole number of requests up to {MOST_REQUESTS} and a unit, such as "100/s", "20/m", "1000/h", "5000/d"'
-)
+_REQUESTS_HINT = f'write 1 to {MOST_REQUESTS} requests and a unit, such as "100/s", "20/m", "1000/h", "5000/d"'
 _RATE_HINT = 'write a rate such as "100/s", "1000/m", "240B/s", "1MB/s"'
 
 

@@ -9,12 +9,12 @@ A request is allowed when it is not earlier than that by more than the burst all
 What is kept is bounded by ``keys``, whatever clients do. What is dropped first, when there is no room:
 
 * keys whose TAT is past: nothing is lost. Each new key looks at two of the oldest;
-* of the eight oldest, one that was never refused, the one that asked least: it gets its burst back, and that is all
-  that cycling through addresses is good for;
-* only where all eight were refused, the one that waits least. Its TAT goes into a table of fixed size that is shared
+* of the sixteen oldest, those that were never refused, the half that asked least: they get their burst back, and that
+  is all that cycling through addresses is good for;
+* only where all sixteen were refused, the one that waits least. Its TAT goes into a table of fixed size that is shared
   by hash, four cells to a key: what a cell says is at least the TAT, so no one who is limited is forgotten, and who
-  shares all four cells with such keys is taken for one of them. With half as many dropped as are kept that happens to
-  about 8 in 100 new keys, with a tenth as many to 4 in 10,000. Cells run out by themselves, as TATs do.
+  shares all four cells with such keys is taken for one of them. With half as many dropped as are kept (100,000) that
+  happens to about 8 in 100 new keys, with a tenth as many to 4 in 10,000. Cells run out by themselves, as TATs do.
 
 Times are seconds in floats, counted from the first: a wall clock's floats (2**-22 s apart) would be too coarse for
 1,000,000 requests a second. A millionth of an interval is allowed for rounding.
@@ -28,7 +28,7 @@ from collections.abc import Hashable
 from typing import NamedTuple
 
 #: How many of the oldest keys are looked at when there is no room, and when there is.
-_SAMPLE = 8
+_SAMPLE = 16
 _SWEEP = 2
 _ROWS = 4
 _ROUNDING = 1e-6
@@ -92,7 +92,10 @@ class Gcra:
         tats = self._tats
         tat = tats.get(key)
         if tat is None:
-            tat = self._add(key, now)
+            tat = self._forgotten(key, now)
+            if tat - now > self._tolerance:
+                return -1.0
+            self._add(key, now)
         elif tat <= now:
             tat = now
             if self._over:
@@ -113,7 +116,10 @@ class Gcra:
         now -= self._origin
         tat = self._tats.get(key)
         if tat is None:
-            tat = self._add(key, now)
+            tat = self._forgotten(key, now)
+            if tat - now > self._latest:
+                return Verdict(False, tat - now - self._tolerance, 0, tat - now)
+            self._add(key, now)
         elif tat <= now:
             tat = now
             if self._over:
@@ -167,17 +173,16 @@ class Gcra:
 
     # -- what is kept
 
-    def _add(self, key: Hashable, now: float) -> float:
-        """Keep a key that is not kept; its TAT, ``now`` or later."""
+    def _add(self, key: Hashable, now: float) -> None:
+        """There will be a key that is not kept yet."""
         if len(self._tats) >= self._keys:
             self._make_room(now)
         elif self._order:
             self._sweep(now)
-        tat = self._tats[key] = self._forgotten(key, now)
         self._order.append(key)
-        return tat
 
     def _forgotten(self, key: Hashable, now: float) -> float:
+        """The TAT of a key that is not kept, ``now`` or later."""
         if self._shadow is None:
             return now
         return max(now, min(self._shadow.get(key), now + self._full))
@@ -197,11 +202,13 @@ class Gcra:
         sample = [order.popleft() for _ in range(min(_SAMPLE, len(order)))]
         dropped = [key for key in sample if tats[key] <= now]
         if not dropped:
-            dropped = [min(sample, key=lambda key: (key in over, tats[key]))]
-            if dropped[0] in over:
-                if self._shadow is None:
-                    self._shadow = Shadow(self._keys)
-                self._shadow.put(dropped[0], tats[dropped[0]])
+            dropped = sorted([key for key in sample if key not in over], key=tats.__getitem__)
+            dropped = dropped[: (len(dropped) + 1) // 2]
+        if not dropped:
+            dropped = [min(sample, key=tats.__getitem__)]
+            if self._shadow is None:
+                self._shadow = Shadow(self._keys)
+            self._shadow.put(dropped[0], tats[dropped[0]])
         for key in dropped:
             del tats[key]
             over.discard(key)
@@ -211,13 +218,13 @@ class Gcra:
 class Shadow:
     """Times of keys in a table of a fixed size: what it says of a key is what was put for it, or later.
 
-    :param keys: about twice as many as it is to tell apart well; 21 bytes for each (2 MB for 100,000).
+    :param keys: about twice as many as it is to tell apart well; 32 to 64 bytes for each, 2 MB at most.
     """
 
     __slots__ = ("_cells", "_mask", "_shift")
 
     def __init__(self, keys: int) -> None:
-        bits = max(6, (keys // 2).bit_length())
+        bits = max(6, keys.bit_length())
         bits = min(bits, 16)  # four times that is what a hash has
         self._mask = (1 << bits) - 1
         self._shift = bits

@@ -17,7 +17,7 @@ from attrs import frozen
 
 from revproxy.fault import Fault
 from revproxy.limits.gcra import Gcra, Verdict
-from revproxy.limits.ratefields import Fields, Numbers, Policy, Told, whole
+from revproxy.limits.ratefields import UP, Fields, Numbers, Policy, Told, whole
 
 if TYPE_CHECKING:
     from revproxy.exchange import Exchange
@@ -71,13 +71,14 @@ class Limits:
     :ivar limits: they. :ivar waiting: how many requests wait, for whoever makes them wait to keep.
     """
 
-    __slots__ = ("_alone", "_fields", "_tells", "limits", "waiting")
+    __slots__ = ("_alone", "_fields", "_known", "_tells", "limits", "waiting")
 
     def __init__(self, limits: Sequence[Limit]) -> None:
         self.limits = tuple(limits)
         self.waiting = 0
         self._tells = any(limit.tells_all for limit in limits)
         self._fields = Fields([limit.policy for limit in limits])
+        self._known = self._fields.known
         self._alone = self.limits[0] if len(limits) == 1 else None
 
     @property
@@ -102,7 +103,9 @@ class Limits:
             if not self._tells:
                 return None
             left = gcra.left(reset)
-            return self._fields.told(((left, whole(reset if left else gcra.until_next(reset))),))
+            numbers = ((left, int(reset + UP)),) if left else ((0, whole(gcra.until_next(reset))),)
+            told = self._known.get(numbers)
+            return self._fields.told(numbers) if told is None else told
         keys = tuple(limit.read(exchange) for limit in self.limits)
         verdicts = tuple(
             None if key is None else limit.gcra.look(key, now) for limit, key in zip(self.limits, keys, strict=True)

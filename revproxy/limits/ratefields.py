@@ -20,7 +20,8 @@ from revproxy.http.serialise import response_lines
 
 #: Numbers that fields are kept for, for one set of limits; up to 4 KB each, with a head.
 _KEPT = 512
-_UP = 1.0 - 1e-6
+#: What makes cutting off rounding up.
+UP = 1.0 - 1e-6
 #: RFC 9651 3.3.1.
 _LARGEST = 10**15 - 1
 
@@ -92,17 +93,20 @@ class _Head:
 
 
 class Fields:
-    """Makes the fields of a set of limits. :param policies: of each limit, in the order of the numbers."""
+    """Makes the fields of a set of limits. :param policies: of each limit, in the order of the numbers.
 
-    __slots__ = ("_known", "_policies")
+    :ivar known: those that were made.
+    """
+
+    __slots__ = ("_policies", "known")
 
     def __init__(self, policies: Sequence[Policy]) -> None:
         self._policies = tuple(policies)
-        self._known: dict[Numbers, Told] = {}
+        self.known: dict[Numbers, Told] = {}
 
     def told(self, numbers: Numbers) -> Told | None:
         """The fields for these numbers; ``None`` where no limit counts the request."""
-        found = self._known.get(numbers)
+        found = self.known.get(numbers)
         if found is not None:
             return found
         both = [(policy, pair) for policy, pair in zip(self._policies, numbers, strict=True) if pair is not None]
@@ -114,12 +118,12 @@ class Fields:
                 field(b"RateLimit", b", ".join(policy.limit % pair for policy, pair in both)),
             ]
         )
-        if len(self._known) >= _KEPT:
-            self._known.clear()
-        self._known[numbers] = made
+        if len(self.known) >= _KEPT:
+            self.known.clear()
+        self.known[numbers] = made
         return made
 
 
 def whole(seconds: float) -> int:
     """Seconds as fields have them: rounded up, but for less than a microsecond too much, which is rounding itself."""
-    return int(seconds + _UP)  # half the time that math.ceil takes
+    return int(seconds + UP)  # half the time that math.ceil takes

@@ -115,36 +115,35 @@ def _certificate(exchange: Exchange) -> bytes | None:
 
 
 class RateLimiting:
-    """A client-request hook: counts a request, lets it wait, or refuses it."""
+    """A client-request hook: counts a request, lets it wait, or refuses it.
 
-    __slots__ = ("_limits", "_reactor", "_seconds")
+    :ivar limits: that it has to pass. :ivar seconds: the clock.
+    """
+
+    __slots__ = ("_reactor", "limits", "seconds")
 
     def __init__(self, limits: Limits, reactor: Any) -> None:
-        self._limits = limits
+        self.limits = limits
         self._reactor = reactor
-        self._seconds: Callable[[], float] = reactor.seconds
+        self.seconds: Callable[[], float] = reactor.seconds
 
     def __call__(self, exchange: Exchange) -> Deferred[None] | None:
-        made = self._limits.decide(exchange, self._seconds())
-        if made is None:
-            return None
-        if type(made) is Told:
-            quota = exchange.quota
-            exchange.quota = made if quota is None else quota.plus(made)
-            return None
-        return self._otherwise(exchange, made)
+        made = self.limits.decide(exchange, self.seconds())
+        return None if made is None else self.carry_out(exchange, made)
 
-    def _otherwise(self, exchange: Exchange, made: Any) -> Deferred[None]:
-        told = made.told
+    def carry_out(self, exchange: Exchange, made: Told | Refused | Delayed) -> Deferred[None] | None:
+        """What was decided: a request goes on, waits, or fails. :raises ProtocolError: where it is refused."""
+        told = made if isinstance(made, Told) else made.told
         if told is not None:
             exchange.quota = told if exchange.quota is None else exchange.quota.plus(told)
+        if isinstance(made, Told):
+            return None
         if isinstance(made, Refused):
             raise ProtocolError(made.limit.fault, made.limit.detail, made.after)
-        assert isinstance(made, Delayed)
         return self._wait(made)
 
     def _wait(self, made: Delayed) -> Deferred[None]:
-        limits = self._limits
+        limits = self.limits
         limits.waiting += 1
 
         def left(waiting: Deferred[None]) -> None:
@@ -162,18 +161,25 @@ class RateLimiting:
 
 
 class Limited:
-    """A handler before another one, for limits that don't count what a cache answers."""
+    """A handler before another one: for limits that leave out a cache's answers, and for routes without other hooks."""
 
-    __slots__ = ("_inner", "_limiting")
+    __slots__ = ("_decide", "_inner", "_limiting", "_seconds")
 
     def __init__(self, inner: Any, limiting: RateLimiting) -> None:
         self._inner = inner
         self._limiting = limiting
+        self._decide = limiting.limits.decide
+        self._seconds = limiting.seconds
 
     def start(self, exchange: Exchange) -> None:
         """4: the inner handler, as soon as the limits let it."""
+        made = self._decide(exchange, self._seconds())
+        if made is None or (type(made) is Told and exchange.quota is None):
+            exchange.quota = made if exchange.quota is None else exchange.quota
+            self._inner.start(exchange)
+            return
         try:
-            waiting = self._limiting(exchange)
+            waiting = self._limiting.carry_out(exchange, made)
         except ProtocolError as e:
             exchange.fail(e.fault, e.detail, e.retry_after)
             return
