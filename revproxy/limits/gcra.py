@@ -54,22 +54,23 @@ class Gcra:
 
     :param count: requests, 1 or more, :param seconds: in so many seconds. :param burst: requests that may come at once.
     :param delay: seconds that a request may be early beyond the burst; it has to wait until it is not.
+    :ivar interval: seconds between two requests at the rate.
     :param keys: how many are kept, at most. A key takes about 200 bytes (those of an IPv4 address as text included).
     """
 
     __slots__ = (
-        "_full", "_furthest", "_interval", "_keys", "_latest", "_order", "_origin", "_over", "_per_second", "_shadow",
-        "_tats", "_tolerance",
+        "_full", "_furthest", "_keys", "_latest", "_order", "_origin", "_over", "_per_second", "_shadow",
+        "_tats", "_tolerance", "interval",
     )  # fmt: skip
 
     def __init__(self, count: float, seconds: float, burst: int, delay: float = 0.0, keys: int = 100_000) -> None:
-        self._interval = seconds / count
+        self.interval = seconds / count
         self._per_second = count / seconds
-        self._tolerance = self._interval * (burst - 1 + _ROUNDING)
-        self._full = self._interval * burst
+        self._tolerance = self.interval * (burst - 1 + _ROUNDING)
+        self._full = self.interval * burst
         self._latest = self._tolerance + delay
         # nothing that was allowed is further ahead, unless the clock was set back
-        self._furthest = self._latest + self._interval * (1 + _ROUNDING)
+        self._furthest = self._latest + self.interval * (1 + _ROUNDING)
         self._keys = keys
         self._tats: dict[Hashable, float] = {}
         self._order: deque[Hashable] = deque()  # each key of _tats once
@@ -97,12 +98,13 @@ class Gcra:
                 return -1.0
             self._add(key, now)
         elif tat <= now:
-            tat = now
             if self._over:
                 self._over.discard(key)
+            tats[key] = now + self.interval
+            return self.interval
         elif tat - now > self._tolerance:
             return -1.0
-        tats[key] = tat = tat + self._interval
+        tats[key] = tat = tat + self.interval
         return tat - now
 
     def left(self, reset: float) -> int:
@@ -127,9 +129,9 @@ class Gcra:
         ahead = tat - now
         if ahead > self._latest:
             return self._refuse(key, now, ahead)
-        self._tats[key] = tat + self._interval
+        self._tats[key] = tat + self.interval
         wait = ahead - self._tolerance
-        ahead += self._interval
+        ahead += self.interval
         if wait > 0.0:
             return Verdict(True, wait, 0, ahead)
         return Verdict(True, 0.0, int((self._full - ahead) * self._per_second + _ROUNDING), ahead)
@@ -153,7 +155,7 @@ class Gcra:
         """A request that was counted did not go on."""
         tat = self._tats.get(key)
         if tat is not None:
-            self._tats[key] = tat - self._interval
+            self._tats[key] = tat - self.interval
 
     def refuse(self, key: Hashable, now: float) -> None:
         """A request was refused for ``key``: it is not forgotten before those that were not."""

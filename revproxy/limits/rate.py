@@ -71,7 +71,7 @@ class Limits:
     :ivar limits: they. :ivar waiting: how many requests wait, for whoever makes them wait to keep.
     """
 
-    __slots__ = ("_alone", "_fields", "_known", "_tells", "limits", "waiting")
+    __slots__ = ("_alone", "_fields", "_first", "_known", "_rested", "_tells", "limits", "waiting")
 
     def __init__(self, limits: Sequence[Limit]) -> None:
         self.limits = tuple(limits)
@@ -80,6 +80,13 @@ class Limits:
         self._fields = Fields([limit.policy for limit in limits])
         self._known = self._fields.known
         self._alone = self.limits[0] if len(limits) == 1 else None
+        # most requests come from clients that have their whole burst
+        self._rested = -1.0
+        self._first: Told | None = None
+        if self._alone is not None and self._tells:
+            gcra = self._alone.gcra
+            self._rested = reset = gcra.interval
+            self._first = self._fields.told((_numbers(self._alone, Verdict(True, 0.0, gcra.left(reset), reset)),))
 
     @property
     def tells(self) -> bool:
@@ -102,6 +109,8 @@ class Limits:
                 return self._not_yet((key,), (gcra.check(key, now),), now)
             if not self._tells:
                 return None
+            if reset == self._rested:
+                return self._first
             left = gcra.left(reset)
             numbers = ((left, int(reset + UP)),) if left else ((0, whole(gcra.until_next(reset))),)
             told = self._known.get(numbers)
