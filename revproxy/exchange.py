@@ -33,6 +33,7 @@ from revproxy.wire import NO_PEER
 
 if TYPE_CHECKING:
     from revproxy.engine import Engine
+    from revproxy.limits.ratefields import Told
     from revproxy.routing import Route
 
 _log = Logger()
@@ -61,6 +62,7 @@ class Exchange:
     :ivar started: reactor seconds of the head's arrival; ``connect_time`` and ``first_byte_time``
         are seconds since then.
     :ivar origin: the exchange that asked a backend on its behalf (:meth:`child`), or ``None``.
+    :ivar quota: what the client is told of its rate limits (:class:`~revproxy.limits.ratefields.Told`), or ``None``.
     :ivar note: what a handler has to remember of it.
     :ivar context: a place for the user's hooks; a dict, made on first use.
     """
@@ -68,7 +70,7 @@ class Exchange:
     __slots__ = (
         "_context", "_request_id", "asked", "backend", "client", "connect_time", "delivering", "detail",
         "early_body", "early_end", "engine", "fault", "filter", "first_byte_time", "held", "held_size", "note",
-        "on_finished", "origin", "prefix", "received", "repeats", "replay", "request", "response", "route",
+        "on_finished", "origin", "prefix", "quota", "received", "repeats", "replay", "request", "response", "route",
         "sent",
         "sink", "started", "state", "trailers", "tried", "tries", "waiting",
     )  # fmt: skip
@@ -89,6 +91,7 @@ class Exchange:
         self.tries = 0
         self.repeats = 0
         self.origin: Exchange | None = None
+        self.quota: Told | None = None
         self.note: Any = None
         self.tried: tuple[Any, ...] = ()
         self.fault: Fault | None = None
@@ -400,10 +403,10 @@ class Exchange:
 
     # -- failure
 
-    def fail(self, fault: Fault, detail: str = "", retry_after: int = 1) -> None:
+    def fail(self, fault: Fault, detail: str = "", retry_after: int = 0) -> None:
         """End it here: an error page when nothing was answered yet, else the connection is cut.
 
-        :param retry_after: seconds, for a 503.
+        :param retry_after: seconds, 0 for not saying any.
         """
         if self.state == DONE:
             return

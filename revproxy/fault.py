@@ -40,12 +40,16 @@ class Fault:
 
 
 class ProtocolError(Exception):
-    """A peer broke the rules: ``fault`` says how it ends, ``detail`` is for the log only."""
+    """A peer broke the rules: ``fault`` says how it ends, ``detail`` is for the log only.
 
-    def __init__(self, fault: Fault, detail: str = "") -> None:
+    :param retry_after: seconds, 0 for not saying any.
+    """
+
+    def __init__(self, fault: Fault, detail: str = "", retry_after: int = 0) -> None:
         super().__init__(f"{fault.word}: {detail}" if detail else fault.word)
         self.fault = fault
         self.detail = detail
+        self.retry_after = retry_after
 
 
 def _client(word: str, phase: str, status: int) -> Fault:
@@ -82,6 +86,7 @@ CLIENT_H2_FLOOD = _client("client-h2-flood", "connect", 0)
 
 NO_ROUTE = Fault("no-route", "proxy", "route", 404, "client")
 UPGRADE_UNSUPPORTED = Fault("upgrade-unsupported", "proxy", "route", 501, "client")
+RATE_LIMITED = Fault("rate-limited", "proxy", "hook", 429, "client")
 HOOK_FAILED = Fault("hook-failed", "proxy", "hook", 500, "proxy")
 HOOK_TIMEOUT = Fault("hook-timeout", "proxy", "hook", 503, "proxy")
 FILTERED = Fault("filtered", "proxy", "hook", 403, "client")

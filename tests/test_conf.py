@@ -141,6 +141,15 @@ CASES: dict[str, list[Case]] = {
         Case("pages", 200, "/", ("GET / ", "Age: 0", "; hit; ttl=")),
         Case("pages", 200, "/", ("GET / ", "fwd=bypass"), fields=("Cookie: session=1",)),
     ],
+    "rate-limits": [
+        Case("api", 200, "/api/x", ('RateLimit: "client";r=199;t=1, "second";r=19;t=1, "day";r=999;t=9\r\n',)),
+        *[Case("sign-in", 200, "/login", ('"sign-in";r=', "not sign-ins"), method="POST")] * 2,
+        Case("sign-in", 200, "/login", ('"sign-in";r=0;t=12',), method="POST"),
+        Case("sign-in", 429, "/login", ("Retry-After: 12\r\n", '"sign-in";r=0;t=12'), method="POST"),
+        Case("pages", 200, "/a", ('RateLimit: "pages";r=29;t=1', "; stored")),
+        Case("pages", 200, "/a", ("; hit; ttl=", "not pages")),
+        Case("reports", 200, "/reports/1", ('"reports";r=0;t=1',)),
+    ],
     "slow-backend": [
         Case("legacy", 200, "/form", ("POST /form ", "\n\nabc"), method="POST", body=b"abc"),
         Case("legacy", 413, "/form", fields=("Content-Length: 2000000",), method="POST"),

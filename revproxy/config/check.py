@@ -17,7 +17,7 @@ from revproxy.config.check_filters import check_filter
 from revproxy.config.check_listen import check_listeners
 from revproxy.config.check_upstreams import check_retry, check_upstreams
 from revproxy.config.errors import Key, either, nearest, show
-from revproxy.config.model import Config, Redirect, Respond, Rewrite, Route
+from revproxy.config.model import Config, RateLimit, Redirect, Respond, Rewrite, Route
 from revproxy.config.structure import Found
 
 #: What may end a route; exactly one has to be there.
@@ -35,6 +35,9 @@ def _routes(config: Config) -> Iterator[Found]:
     if not config.routes:
         yield Found(("routes",), "no routes; write [[routes]] with what ends them: upstream, respond, redirect, …")
     names: dict[str, int] = {}
+    limits = [limit.name for limit in config.server.rate_limit if limit.name is not None]
+    for name in sorted({name for name in limits if limits.count(name) > 1}):
+        yield Found(("server", "rate_limit"), f"two limits are named {show(name)}")
     listeners = {name for listen in config.listen for name in (listen.name, listen.endpoint) if name}
     for index, route in enumerate(config.routes):
         key: Key = ("routes", index)
@@ -47,6 +50,7 @@ def _routes(config: Config) -> Iterator[Found]:
                 found: Key = (*key, "match", "listen", *([at] if len(route.match.listen) > 1 else []))
                 yield _unknown(found, name, "listener", listeners)
         yield from _end(key, route, config.upstreams)
+        yield from _rate_limits((*key, "rate_limit"), route, config.server.rate_limit)
         if route.retry is not None:
             yield from check_retry((*key, "retry"), route.retry)
         if route.filter is not None:
@@ -60,6 +64,18 @@ def _routes(config: Config) -> Iterator[Found]:
         if route.files and not (folder := Path(config.base, route.files)).is_dir():
             what = "is a file, not a folder" if folder.exists() else "does not exist"
             yield Found((*key, "files"), f"the folder {show(route.files)} {what}", found=show(route.files))
+
+
+def _rate_limits(key: Key, route: Route, before: tuple[RateLimit, ...]) -> Iterator[Found]:
+    """A route's limits. :param before: the server's, which clients are told of on the same responses."""
+    names = {limit.name for limit in before}
+    for index, limit in enumerate(route.rate_limit):
+        at: Key = (*key, index) if len(route.rate_limit) > 1 else key
+        if limit.name is not None and limit.name in names:
+            yield Found((*at, "name"), f"{show(limit.name)} is also the name of another limit of these requests")
+        names.add(limit.name)
+        if not limit.hits and route.cache is None:
+            yield Found((*at, "hits"), 'has no meaning without "cache"; leave it out')
 
 
 def _unknown(key: Key, name: str, what: str, known: Iterable[str]) -> Found:

@@ -24,11 +24,13 @@ from revproxy.handlers.split import Split
 from revproxy.http.forwarding import hidden_names
 from revproxy.http.rewrite import prefix_mapping
 from revproxy.keys import key_reader
+from revproxy.limits.rate import Limit, Limits
 from revproxy.middleware.buffer import buffering
 from revproxy.middleware.compress import compressing, narrowing, remember_asked
 from revproxy.middleware.filters import filtering
 from revproxy.middleware.headers import request_changes, response_changes
 from revproxy.middleware.policy import load_object, policy
+from revproxy.middleware.rate import AtOnce, Limited, RateLimiting, compile_limits, tell, tell_at_once
 from revproxy.middleware.rewrite import rewriting
 from revproxy.routing import Entry, Route, RouteTable
 from revproxy.upstream.credentials import Credentials
@@ -66,10 +68,15 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
     hide = hidden_names((*config.server.hide, "via"))
     forwards = _Forwards(upstreams, hide, config.server.forwarded)
     stores: dict[str, tuple[Store, Pending]] = {}
+    try:
+        limits = compile_limits(config.server.rate_limit, config.base)
+    except ValueError as e:
+        line = locate(config.source, ("server", "rate_limit")) if config.source else None
+        raise ConfigError([Problem(key="server.rate_limit", text=str(e), line=line, source=config.source)]) from e
     entries = []
     for index, route in enumerate(config.routes):
         try:
-            entries.append(_entry(config, route, index, forwards, stores, reactor))
+            entries.append(_entry(config, route, index, forwards, stores, limits, reactor))
         except MissingPackage as e:
             line = locate(config.source, ("routes", index, "compress")) if config.source else None
             problems.append(Problem(key=f"routes[{index}].compress", text=str(e), line=line, source=config.source))
@@ -104,6 +111,7 @@ def _entry(
     index: int,
     forwards: _Forwards,
     stores: dict[str, tuple[Store, Pending]],
+    server_limits: list[Limit],
     reactor: Any,
 ) -> Entry:
     server = config.server
@@ -117,6 +125,14 @@ def _entry(
         "backend-response": backend_response,
         "client-response": client_response,
     }
+    limits = [*server_limits, *compile_limits(written.rate_limit, config.base, server.rate_limit)]
+    # of answers of a cache nothing can be left out where there is none
+    misses = [limit for limit in limits if not limit.hits] if written.cache is not None else []
+    counted = [limit for limit in limits if limit not in misses]
+    if counted:
+        client_request.append(RateLimiting(Limits(counted), reactor))
+    if any(limit.tells_all or limit.tells_refused for limit in limits):
+        client_response.append(tell)  # the first here is the last to run
     compression = None
     if written.compress is not None:
         compression = compressing(written.compress)
@@ -149,6 +165,8 @@ def _entry(
         backend_request.insert(0, remember_asked)
     name = written.name or f"route-{index + 1}"
     handler = _handler(config, written, forwards)
+    if misses:
+        handler = Limited(handler, RateLimiting(Limits(misses), reactor))
     passing: tuple[Any, ...] = ()
     keeping: tuple[Any, ...] = ()
     if written.cache is not None:
@@ -163,7 +181,14 @@ def _entry(
         )
         handler = _cache(config, written, fill, stores, reactor)
         passing, keeping = (handler.passed,), (handler.noted,)
-    alone = not passing and not client_response and len(backend_response) == 1
+    if counted and len(client_request) == 1 and written.cache is None:
+        # with nothing in between it is the same before the handler, and takes 1 us less
+        handler = Limited(handler, client_request.pop())
+    at_once: AtOnce | None = None
+    if not passing and client_response in ([], [tell]) and backend_response == [compression] * len(backend_response):
+        at_once = None if compression is None else compression.at_once
+        if client_response:
+            at_once = tell_at_once(at_once)
     rate = server.minimum_rate if written.minimum_rate == "server" else written.minimum_rate
     body = "server" if written.limits is None else written.limits.body
     route = Route(
@@ -179,7 +204,7 @@ def _entry(
         upgrade=frozenset(token.lower().encode("ascii") for token in written.upgrade),
         buffer_response=(written.buffer and written.buffer.response) or 0,
         mapping=mapping,
-        at_once=compression.at_once if compression is not None and alone else None,
+        at_once=at_once,
     )
     return Entry(
         route,

@@ -19,6 +19,7 @@ from attrs import Factory, field, frozen
 from revproxy.config.caching import Cache as Cache, CacheBypass as CacheBypass, CacheStore as CacheStore
 from revproxy.config.coding import Compress as Compress
 from revproxy.config.filters import Filter as Filter, FilterRule as FilterRule
+from revproxy.config.ratelimit import RateLimit as RateLimit
 from revproxy.config.tls import (
     Acme as Acme,
     ClientCertificates as ClientCertificates,
@@ -121,7 +122,7 @@ class Limits:
 
 @frozen(kw_only=True)
 class Server:
-    """The ``[server]`` table."""
+    """The ``[server]`` table. What ``rate_limit`` says holds for all routes together."""
 
     workers: Literal[1] = 1
     trusted_proxies: tuple[Network, ...] = ()
@@ -135,6 +136,7 @@ class Server:
     via: Pseudonym | None = "revproxy"
     via_response: bool = False
     hide: tuple[FieldName, ...] = IDENTITY_FIELDS
+    rate_limit: tuple[RateLimit, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -290,6 +292,7 @@ class Route:
     headers: Headers | None = None
     limits: RouteLimits | None = None
     minimum_rate: MinimumRate | Literal["server"] | None = "server"
+    rate_limit: tuple[RateLimit, ...] = ()
     buffer: Buffer | None = None
     filter: Filter | None = None
     compress: Compress | None = None

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from revproxy.config.units import Requests
+
 Duration = Annotated[float, "duration"]
 DurationOrZero = Annotated[float, "duration or zero"]
 Size = Annotated[int, "size"]
 SizeOrZero = Annotated[int, "size or zero"]
 Rate = Annotated[float, "rate"]
+RequestRate = Annotated[Requests, "request rate"]
 Count = Annotated[int, "count"]
 CountOrZero = Annotated[int, "count or zero"]
 Port = Annotated[int, "port"]
@@ -44,6 +47,11 @@ Target = Annotated[str, "target"]
 StatusClass = Annotated[int, "status class"]
 Tier = Annotated[int, "tier"]
 KeyOf = Annotated[str, "key"]
+LimitKey = Annotated[str, "limit key"]
+PolicyName = Annotated[str, "policy name"]
+Ipv4Prefix = Annotated[int, "IPv4 prefix"]
+Ipv6Prefix = Annotated[int, "IPv6 prefix"]
+ErrorStatus = Annotated[int, "error status"]
 RetryOn = Annotated[str, "retry condition"]
 StatusRange = Annotated[str, "status range"]
 Identity = Annotated[str, "identity"]

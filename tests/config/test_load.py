@@ -13,6 +13,7 @@ from revproxy.config import model as m
 from revproxy.config.hosts import networks
 from revproxy.config.load import load_text
 from revproxy.config.structure import written_name
+from revproxy.config.units import Requests
 from tests.certificates import authority
 
 EVERY_KEY = """\
@@ -123,6 +124,11 @@ largest = "1MB"
 name = "api"
 upstream = "api"
 minimum_rate = "off"
+rate_limit = [
+    "100/s",
+    { rate = "1000/h", burst = 50, by = "header:X-Key", missing = "pass", ipv4 = 24, ipv6 = 48, keys = 5 },
+    { rate = "5/d", delay = "2s", waiting = 9, status = 503, hits = false, fields = "refused", name = "daily" },
+]
 limits = { body = "off" }
 buffer = { request = "1MB", response = "off" }
 filter = { threshold = 7, mode = "detect", paranoia = 2, except = [1001, "10001"], body = "1KB", rules = [
@@ -320,6 +326,11 @@ EXPECTED = m.Config(
             name="api",
             upstream="api",
             minimum_rate=None,
+            rate_limit=(
+                m.RateLimit(rate=Requests(100, "second")),
+                m.RateLimit(rate="1000/h", burst=50, by="header:x-key", missing="pass", ipv4=24, ipv6=48, keys=5),
+                m.RateLimit(rate="5/d", delay=2.0, waiting=9, status=503, hits=False, fields="refused", name="daily"),
+            ),
             limits=m.RouteLimits(body=None),
             buffer=m.Buffer(request=1024**2, response=None),
             filter=m.Filter(
