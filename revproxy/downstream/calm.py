@@ -12,6 +12,8 @@ from __future__ import annotations
 
 #: Streams that were reset, by either side: at once, and a second.
 RESETS, RESETS_AGAIN = 200, 20.0
+#: What of these a request makes good that both sides ended: one for each would let every second one be reset.
+FINISHED_WORTH = 0.1
 #: Frames that carry nothing (PING, SETTINGS, PRIORITY, empty DATA, small WINDOW_UPDATE, …): at once, and a second.
 FRAMES, FRAMES_AGAIN = 1000, 50.0
 #: What of these a SETTINGS frame counts as, which may change a window of every stream.

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from revproxy.downstream.calm import RESETS, RESETS_AGAIN, Allowance
+from revproxy.downstream.calm import FINISHED_WORTH, RESETS, RESETS_AGAIN, Allowance
 from revproxy.downstream.h2closing import ClosingHttp2
 from revproxy.downstream.h2stream import Http2Stream
 from revproxy.fault import CLIENT_BAD_BODY, Fault
@@ -149,7 +149,7 @@ class WindowedHttp2(ClosingHttp2):
     def finished(self, stream: Http2Stream) -> None:
         """A stream was ended by both sides."""
         self._done.append(stream.stream_id)
-        self._resets.earned()
+        self._resets.earned(FINISHED_WORTH)
         self.forget(stream)
 
     def forget(self, stream: Http2Stream) -> None:

@@ -481,6 +481,20 @@ def test_rapid_reset(play_once):
     assert sum(not connection.gone for connection in backend.connections) <= 1
 
 
+def test_rapid_reset_between_requests_in_earnest(play_once):
+    _scenario, client, backend = met(play_once)
+    count = 0
+    while not client.goaways:
+        count += 1
+        assert count < calm.RESETS * 1.2
+        stream = client.begin()
+        backend.send(OK)
+        assert client[stream].ended
+        stream = client.begin()
+        client.send(frame(RST_STREAM, 0, stream, pack(">I", CANCEL)))
+        backend.accept()
+
+
 def test_resets_that_a_client_provokes(play_once):
     _scenario, client, _backend = met(play_once)
     with logged("revproxy.engine") as lines:
