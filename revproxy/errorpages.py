@@ -130,11 +130,11 @@ def error_page(status: int, accept: bytes | None, request_id: bytes) -> tuple[by
 def fault_page(status: int, accept: bytes | None, request_id: bytes, retry_after: int = 1) -> Answer:
     """The answer for a fault's ``status``, which nobody keeps; :func:`error_page` has the other parameters.
 
-    :param retry_after: seconds, for a 503.
+    :param retry_after: seconds, for a 429 or 503.
     """
     kind, body = error_page(status, accept, request_id)
     headers = Headers.of([(b"Content-Type", kind), (b"Cache-Control", b"no-store")])
-    if status == 503:
+    if status in (429, 503):
         headers.add(b"Retry-After", b"%d" % retry_after)
     elif status == 405:
         headers.add(b"Allow", b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH")

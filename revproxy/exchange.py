@@ -403,7 +403,7 @@ class Exchange:
     def fail(self, fault: Fault, detail: str = "", retry_after: int = 1) -> None:
         """End it here: an error page when nothing was answered yet, else the connection is cut.
 
-        :param retry_after: seconds, for a 503.
+        :param retry_after: seconds, for a 429 or 503.
         """
         if self.state == DONE:
             return
@@ -451,13 +451,28 @@ class Exchange:
             self.filter.drop()
             self.filter = None
 
+    def when_finished(self, call: Callable[[Exchange], None]) -> None:
+        """Have ``call`` called when it is over, however it ends: once, after what was asked for before."""
+        before = self.on_finished
+        if before is None:
+            self.on_finished = call
+            return
+
+        def both(exchange: Exchange) -> None:
+            try:
+                before(exchange)
+            finally:
+                call(exchange)
+
+        self.on_finished = both
+
     def finish(self) -> None:
         """It is over, once: tell the log and let go of everything."""
         finished = self.on_finished
         if finished is not None:
             self.on_finished = None
             finished(self)
-        if self.engine.log is not None or self.fault is not None:
+        if self.engine.told or self.fault is not None:
             self.log()
         self.sink = self.held = self.replay = None
         backend = self.backend

@@ -18,6 +18,7 @@ from attrs import Factory, field, frozen
 
 from revproxy.config.caching import Cache as Cache, CacheBypass as CacheBypass, CacheStore as CacheStore
 from revproxy.config.coding import Compress as Compress
+from revproxy.config.guards import BanRule as BanRule, Bans as Bans, Shed as Shed
 from revproxy.config.tls import (
     Acme as Acme,
     ClientCertificates as ClientCertificates,
@@ -115,6 +116,8 @@ class Limits:
     body: SizeOrZero | None = None
     connections: Count | None = None
     connections_per_address: Count | None = None
+    requests: Count | None = None
+    requests_per_address: Count | None = None
     requests_per_connection: Count | None = None
 
 
@@ -128,6 +131,8 @@ class Server:
     timeouts: ClientTimeouts = ClientTimeouts()
     limits: Limits = Limits()
     minimum_rate: MinimumRate | None = MinimumRate()
+    shed: Shed | None = None
+    bans: Bans | None = None
     underscores: Literal["drop", "pass", "refuse"] = "drop"
     merge_slashes: bool = False
     forwarded: bool = False
@@ -255,9 +260,14 @@ class Buffer:
 
 @frozen(kw_only=True)
 class RouteLimits:
-    """Limits of one route; they take the place of the server's, which ``"server"`` keeps."""
+    """Limits of one route. ``body`` takes the place of the server's, which ``"server"`` keeps.
+
+    ``requests`` and ``requests_per_address`` count those of this route, beside the server's, which count all.
+    """
 
     body: SizeOrZero | Literal["server"] | None = "server"
+    requests: Count | None = None
+    requests_per_address: Count | None = None
 
 
 @frozen(kw_only=True)
@@ -280,7 +290,8 @@ class Route:
 
     ``upgrade`` names the protocols a client may switch to; ``minimum_rate`` and ``limits`` of a
     route take the place of the server's; ``minimum_rate`` of ``"server"`` keeps the server's.
-    ``compress`` may be written ``true`` for the defaults of its table.
+    ``compress`` may be written ``true`` for the defaults of its table. ``priority`` says who goes first where
+    the server sheds load: ``"low"`` first, ``"critical"`` never.
     """
 
     name: Name | None = None
@@ -289,6 +300,7 @@ class Route:
     headers: Headers | None = None
     limits: RouteLimits | None = None
     minimum_rate: MinimumRate | Literal["server"] | None = "server"
+    priority: Literal["normal", "critical", "low"] = "normal"
     buffer: Buffer | None = None
     compress: Compress | None = None
     upgrade: tuple[Protocol, ...] = ("websocket",)

@@ -39,7 +39,7 @@ SHORT: dict[type, tuple[str, type, str]] = {
 }
 
 #: Tables that a switch may stand for, where none is needed: ``true`` is the table with its defaults.
-SWITCHES: frozenset[type] = frozenset({model.Cache, model.Compress})
+SWITCHES: frozenset[type] = frozenset({model.Bans, model.Cache, model.Compress, model.Shed})
 
 
 @frozen

@@ -123,6 +123,11 @@ class Entrance(Wire):
             return
         self._buffer = b""
         if said.source is not None:
+            bans = self.engine.bans
+            if bans is not None and bans.holds(said.source[0]):
+                self.dataReceived = ignore
+                self.cut()
+                return
             refused = self.engine.refuses(said.source[0])
             if refused is not None:
                 self._refuse(refused, "", said.source[0])
