@@ -43,6 +43,8 @@ NEVER = float("inf")
 _DONE = Failure(main.CONNECTION_DONE)
 #: Bytes of one read.
 READ = 64 * 1024
+#: Requests of one read that are begun before other connections get their turn: some 5 ms.
+AT_ONCE = 32
 
 # Why reading is paused.
 PEER_FULL = 1 << 0  # the other side can't take more
