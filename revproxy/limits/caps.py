@@ -9,6 +9,9 @@ Rules of this module:
 
 from __future__ import annotations
 
+#: What is full.
+ALL, ADDRESS = "all", "address"
+
 
 class Cap:
     """A cap on all, and one on each address; ``None`` is no cap.
@@ -33,19 +36,19 @@ class Cap:
         """How many of an address are under way; 0 where they are not counted."""
         return self._by_address.get(address, 0)
 
-    def is_full(self) -> bool:
-        """Whether one more is one too many."""
-        return self._most is not None and self.under_way >= self._most
-
-    def is_full_for(self, address: str) -> bool:
-        """Whether one more of this address is one too many."""
-        return self._each is not None and self._by_address.get(address, 0) >= self._each
-
-    def take(self, address: str) -> None:
-        """One more is under way."""
+    def take(self, address: str) -> str:
+        """One more of this address is under way; or a word, :data:`ALL` or :data:`ADDRESS`, for what is full."""
+        most = self._most
+        if most is not None and self.under_way >= most:
+            return ALL
+        each = self._each
+        if each is not None:
+            count = self._by_address.get(address, 0)
+            if count >= each:
+                return ADDRESS
+            self._by_address[address] = count + 1
         self.under_way += 1
-        if self._each is not None:
-            self._by_address[address] = self._by_address.get(address, 0) + 1
+        return ""
 
     def give_back(self, address: str) -> None:
         """One of those that were taken under this address is over."""

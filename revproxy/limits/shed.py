@@ -3,8 +3,8 @@
 Rules of this module:
 
 * a controller is told a pressure at every tick: how late the reactor is, or how many wait, in times of what is
-  allowed. Nobody is refused before it was above 1 for :data:`PATIENCE` ticks in a row: a collection of garbage or a
-  burst is no overload;
+  allowed. Nobody is refused before it was above 1 for :data:`PATIENCE` seconds, and more than once in a row: a
+  collection of garbage or a burst is no overload;
 * from then on it steers towards 1, by what is wrong and by how that changes, and in factors: a tick multiplies the
   part that is let in. So the loop is as stable with eight times too much as with one and a half;
 * what matters least goes first: the share of ``low`` requests rises before that of ``normal`` ones and falls after
@@ -22,10 +22,12 @@ from math import exp, log
 
 #: Seconds between two ticks.
 TICK = 0.05
-#: Ticks in a row that are too much.
-PATIENCE = 4
+#: Seconds in which every tick was too much.
+PATIENCE = 0.2
 #: What is wrong, and its change, count so much.
 _WRONG, _CHANGE = 0.1, 0.5
+#: A tick that comes late counts for so many at most.
+_LATE = 4.0
 #: Pressure beyond these is as good as these.
 _LITTLE, _MUCH = 0.3, 10.0
 #: Shares below it are none.
@@ -74,17 +76,18 @@ class Controller:
         self.low = Share()
         self.normal = Share()
         self.active = False
-        self._late = 0  # ticks in a row
+        self._late = 0.0  # seconds
         self._before = 0.0
 
-    def tick(self, pressure: float) -> None:
-        """What it was since the last tick. :param pressure: in times of what is allowed."""
-        self.pressure = pressure
+    def tick(self, pressure: float, elapsed: float = TICK) -> None:
+        """What it was since the last tick. :param pressure: in times of what is allowed. :param elapsed: seconds."""
         wrong = log(min(max(pressure, _LITTLE), _MUCH))
-        self._late = self._late + 1 if pressure > 1.0 else 0
+        again = self.pressure > 1.0
+        self.pressure = pressure
+        self._late = self._late + elapsed if pressure > 1.0 else 0.0
         if self.active:
-            self._steer(_WRONG * wrong + _CHANGE * (wrong - self._before))
-        elif self._late >= PATIENCE:
+            self._steer(_WRONG * min(elapsed / TICK, _LATE) * wrong + _CHANGE * (wrong - self._before))
+        elif again and self._late >= PATIENCE:
             # whether there are low ones is known a tick later: before the first share nobody asks
             self.low.asked = True
             self._steer(max(_WRONG * wrong, 2 * _LEAST))

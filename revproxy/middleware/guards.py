@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from twisted.logger import Logger
 
 from revproxy.config.guards import Shed
-from revproxy.fault import BANNED, SHED, TOO_MANY_REQUESTS, TOO_MANY_REQUESTS_FROM_ADDRESS, Fault, ProtocolError
+from revproxy.fault import BANNED, SHED, TOO_MANY_REQUESTS, TOO_MANY_REQUESTS_FROM_ADDRESS, ProtocolError
 from revproxy.limits.address import counted
-from revproxy.limits.caps import Cap
+from revproxy.limits.caps import ALL, Cap
 from revproxy.limits.shed import TICK, Controller
 
 if TYPE_CHECKING:
@@ -60,20 +60,15 @@ class Capping:
 
     def __call__(self, exchange: Exchange) -> None:
         everything, route = self._everything, self._route
-        address = counted(exchange.request.client)
-        if everything is not None:
-            if everything.is_full():
-                raise _full(TOO_MANY_REQUESTS, everything.under_way, "")
-            if everything.is_full_for(address):
-                raise _full(TOO_MANY_REQUESTS_FROM_ADDRESS, everything.of(address), f" of {address}")
-        if route is not None:
-            if route.is_full():
-                raise _full(TOO_MANY_REQUESTS, route.under_way, f" on route {self._name}")
-            if route.is_full_for(address):
-                raise _full(TOO_MANY_REQUESTS_FROM_ADDRESS, route.of(address), f" of {address} on route {self._name}")
-            route.take(address)
-        if everything is not None:
-            everything.take(address)
+        address = exchange.request.client
+        if ":" in address:
+            address = counted(address)
+        if everything is not None and (full := everything.take(address)):
+            raise _refusal(everything, full, address, "")
+        if route is not None and (full := route.take(address)):
+            if everything is not None:
+                everything.give_back(address)
+            raise _refusal(route, full, address, f" on route {self._name}")
 
         def over(exchange: Exchange) -> None:
             if everything is not None:
@@ -81,11 +76,16 @@ class Capping:
             if route is not None:
                 route.give_back(address)
 
-        exchange.when_finished(over)
+        if exchange.on_finished is None:
+            exchange.on_finished = over
+        else:
+            exchange.when_finished(over)
 
 
-def _full(fault: Fault, count: int, where: str) -> ProtocolError:
-    return ProtocolError(fault, f"{count} under way{where}")
+def _refusal(cap: Cap, full: str, address: str, where: str) -> ProtocolError:
+    if full == ALL:
+        return ProtocolError(TOO_MANY_REQUESTS, f"{cap.under_way} under way{where}")
+    return ProtocolError(TOO_MANY_REQUESTS_FROM_ADDRESS, f"{cap.of(address)} under way of {address}{where}")
 
 
 # -- load
@@ -149,11 +149,12 @@ class Load:
         self._timer = None
         now = self._reactor.seconds()
         lag = self._lag
-        lag.tick((now - self._due) / self._written.lag)
+        late = now - self._due
+        lag.tick(late / self._written.lag, late + TICK)
         active = lag.active
         for upstream, controller in self._queues.items():
             allowed = self._written.queue * upstream.room.length
-            controller.tick(len(upstream.room) / allowed if allowed else 0.0)
+            controller.tick(len(upstream.room) / allowed if allowed else 0.0, late + TICK)
             active = active or controller.active
         self._tell(active, now)
         seen, self._seen = self._seen, False

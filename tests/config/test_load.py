@@ -33,10 +33,24 @@ target = 4096
 body = "10MB"
 connections = 1000
 connections_per_address = 10
+requests = 500
+requests_per_address = 5
 requests_per_connection = 100
 [server.minimum_rate]
 rate = "1KB/s"
 over = "20s"
+
+[server.shed]
+lag = "50ms"
+queue = "80%"
+[server.bans]
+addresses = "198.51.100.0/24"
+allow = ["private"]
+[[server.bans.rules]]
+when = ["refused", "no-route", 404]
+count = 3
+within = "10s"
+ban = "1h"
 
 [access_log]
 enabled = false
@@ -122,7 +136,8 @@ largest = "1MB"
 name = "api"
 upstream = "api"
 minimum_rate = "off"
-limits = { body = "off" }
+limits = { body = "off", requests = 9, requests_per_address = 2 }
+priority = "low"
 buffer = { request = "1MB", response = "off" }
 compress = { gzip = 5, br = 4, zstd = 3, types = ["text/html", "*+json"], minimum = "2KB" }
 upgrade = ["WebSocket", "tls-1.0x"]
@@ -210,9 +225,17 @@ EXPECTED = m.Config(
             body=10 * 1024**2,
             connections=1000,
             connections_per_address=10,
+            requests=500,
+            requests_per_address=5,
             requests_per_connection=100,
         ),
         minimum_rate=m.MinimumRate(rate=1024.0, over=20.0),
+        shed=m.Shed(lag=0.05, queue=0.8),
+        bans=m.Bans(
+            rules=(m.BanRule(when=("refused", "no-route", "404"), count=3, within=10.0, ban=3600.0),),
+            addresses=("198.51.100.0/24",),
+            allow=("private",),
+        ),
         underscores="pass",
         merge_slashes=True,
         forwarded=True,
@@ -317,7 +340,8 @@ EXPECTED = m.Config(
             name="api",
             upstream="api",
             minimum_rate=None,
-            limits=m.RouteLimits(body=None),
+            limits=m.RouteLimits(body=None, requests=9, requests_per_address=2),
+            priority="low",
             buffer=m.Buffer(request=1024**2, response=None),
             compress=m.Compress(gzip=5, br=4, zstd=3, types=("text/html", "*+json"), minimum=2048),
             upgrade=("websocket", "tls-1.0x"),

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis.strategies import integers, lists, none, sampled_from, tuples
 
-from revproxy.limits.caps import Cap
+from revproxy.limits.caps import ADDRESS, ALL, Cap
 
 ADDRESSES = sampled_from(["a", "b", "c"])
 LIMIT = none() | integers(1, 4)
@@ -23,10 +23,9 @@ def test_never_more_than_may_be_and_nothing_is_left(
         if step == "in":
             full = most is not None and there.total() >= most
             full_for = each is not None and there[address] >= each
-            assert (cap.is_full(), cap.is_full_for(address)) == (full, full_for)
-            if not full and not full_for:
-                cap.take(address)
-                there[address] += 1
+            word = cap.take(address)
+            assert word == (ALL if full else ADDRESS if full_for else "")
+            there[address] += not word
         elif there[address]:
             cap.give_back(address)
             there[address] -= 1

@@ -46,12 +46,20 @@ def test_what_is_allowed_refuses_nobody(pressures: list[float]) -> None:
 def test_a_moment_refuses_nobody() -> None:
     controller = Controller()
     for _ in range(20):
-        for pressure in [9.0] * (PATIENCE - 1) + [0.9]:
+        for pressure in [9.0] * (round(PATIENCE / TICK) - 1) + [0.9]:
             controller.normal.asked = True
             controller.tick(pressure)
             assert not controller.active
-    for _ in range(PATIENCE):
+    for _ in range(round(PATIENCE / TICK)):
         controller.tick(1.1)
+    assert controller.active
+
+
+def test_one_long_stall_refuses_nobody() -> None:
+    controller = Controller()
+    controller.tick(9.0, 2.0)
+    assert not controller.active
+    controller.tick(9.0, 2.0)
     assert controller.active
 
 
