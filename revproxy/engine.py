@@ -23,6 +23,7 @@ from revproxy.limits.address import counted
 from revproxy.limits.bans import BanList
 from revproxy.limits.compile import compile_bans
 from revproxy.limits.lines import Lines
+from revproxy.refusals import Refusals
 
 if TYPE_CHECKING:
     from revproxy.exchange import Exchange
@@ -34,8 +35,6 @@ _log = Logger()
 _RESERVED = 64
 #: Seconds between two looks at which bans are over.
 _BANS_EVERY = 5.0
-#: Seconds between two lines about refused connections.
-_REFUSED_EVERY = 10.0
 
 
 def default_connections() -> int:
@@ -85,7 +84,7 @@ class Engine:
         self._per_address: dict[str, set[Any]] | None = (
             {} if self._most_per_address is not None or self.bans is not None else None
         )
-        self._refused: dict[str, tuple[int, float]] = {}
+        self._refusals = Refusals(reactor.seconds, _log)
         self._idle: Deferred[None] | None = None
         self._reports = Lines("{n} more failures were not reported one by one", _log)
         self._ban_lines = Lines("{n} more bans began or ended", _log)
@@ -106,23 +105,10 @@ class Engine:
         return None
 
     def refused(self, fault: Fault, peer: str, detail: str = "") -> None:
-        """Log a refused connection; under a flood one line in a while for each kind of refusal, with the count."""
-        word = fault.word
+        """Log a refused connection, as :class:`~revproxy.refusals.Refusals` does; rules for bans count it."""
         if self.bans is not None:
-            self.bans.saw(peer, word, 0)
-        count, at = self._refused.get(word, (0, float("-inf")))
-        count += 1
-        now = self.seconds()
-        if now - at >= _REFUSED_EVERY:
-            _log.warn(
-                "{n} connection(s) refused, the last from {peer}: {w}{detail}",
-                n=count,
-                peer=peer or "a local client",
-                w=word,
-                detail=f": {detail[:200]}" if detail else "",
-            )
-            count, at = 0, now
-        self._refused[word] = (count, at)
+            self.bans.saw(peer, fault.word, 0)
+        self._refusals.refused(fault, peer, detail)
 
     def opened(self, connection: Any, peer: str) -> None:
         """A client connection is there."""

@@ -408,7 +408,8 @@ class Exchange:
         if self.state == DONE:
             return
         self.fault = fault
-        self.detail = detail
+        # what a filter said of the request stays
+        self.detail = f"{self.detail}; {detail}" if self.detail and detail else detail or self.detail
         waiting, self.waiting = self.waiting, None
         self._end_badly(fault, retry_after)
         if waiting is not None:
@@ -437,7 +438,7 @@ class Exchange:
         self.state = DONE
         if self.fault is None:
             self.fault = fault
-            self.detail = detail
+            self.detail = detail or self.detail
         self._drop_filter()
         sink, self.sink = self.sink, None
         if sink is not None:

@@ -207,6 +207,14 @@ CASES: dict[str, list[Case]] = {
             fields=("Client-Cert: :MA==:", "X-Client-Cert-Subject: forged"),
         ),
     ],
+    "filters": [
+        Case("cms", 200, "/cms/edit?text=%3Cscript%3E%27+or+1%3D1", ("GET /cms/edit?text=",)),
+        Case("upload", 200, "/upload/a.pdf", ("GET /upload/a.pdf ",)),
+        Case("upload", 403, "/upload/a.exe"),
+        Case("app", 200, "/?q=it%27s+fine", ("GET /?q=it%27s+fine ",)),
+        Case("app", 403, "/?q=%27+or+1%3D1--"),
+        Case("app", 403, "/form", fields=("Content-Type: application/json",), method="POST", body=b'{"a": "<script>"}'),
+    ],
     "policies": [
         Case("account", 401, "/account/", ("Who are you?", "WWW-Authenticate: Bearer", "not X-Signed-In-As")),
         Case(

@@ -11,6 +11,7 @@ import revproxy
 ROOT = Path(revproxy.__file__).parent
 PURE = [f"revproxy.http.{path.stem}" for path in sorted((ROOT / "http").glob("[!_]*.py"))]
 PURE += [f"revproxy.upstream.balance.{path.stem}" for path in sorted((ROOT / "upstream" / "balance").glob("[!_]*.py"))]
+PURE += [f"revproxy.filters.{path.stem}" for path in sorted((ROOT / "filters").glob("[!_]*.py"))]
 PURE += [f"revproxy.coding.{path.stem}" for path in sorted((ROOT / "coding").glob("[!_]*.py"))]
 _CARRIES_OUT = {"handler", "fill", "waiting", "serving", "purging"}
 PURE += [

@@ -100,6 +100,11 @@ class Entry(Node):
             return body[offset:] if offset else body
         return _piece(body, offset)  # type: ignore[arg-type]  # no bytes, so pieces
 
+    def pieces(self) -> list[bytes]:
+        """The body."""
+        body = self.body
+        return [body] if isinstance(body, bytes) else body
+
     def __repr__(self) -> str:
         return f"<Entry {self.key!r} {self.length} bytes>"
 

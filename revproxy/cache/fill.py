@@ -4,11 +4,7 @@ Rules of this module:
 
 * it is the client side of an exchange of its own (:meth:`~revproxy.exchange.Exchange.child`), which
   outlives whoever caused it;
-* who leads gets the response as it came. Those who joined get it only if it may be shared with them;
-  otherwise each goes on alone;
-* what is stored is read at the backend's pace, and each reader takes it from the store at its own.
-  What is not stored goes to the one who leads, at that one's pace;
-* a response that turns out too large for the store goes on to its readers, at the pace of the slowest;
+* here it is asked, and what comes is stored; who gets it, and how, is :mod:`revproxy.cache.audience`'s;
 * what a hook on the backend's side answers, and error pages, are nobody's but the one's who asked.
 """
 
@@ -17,17 +13,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from revproxy.cache.answer import NotModified, answer_conditional, hit_fields, not_modified_fields
+from revproxy.cache.audience import Audience
 from revproxy.cache.entry import Entry, Filling
 from revproxy.cache.key import as_get
-from revproxy.cache.policy import DISCONNECTED, ERRORS, PLAIN, Serve, choose, decide, on_error
-from revproxy.cache.serving import Reader, respond
+from revproxy.cache.partial import (
+    StoredPart,
+    completed,
+    drop_parts,
+    find_part,
+    keep_part,
+    may_store_asked,
+    rest_of,
+)
+from revproxy.cache.policy import ERRORS, PLAIN, on_error
+from revproxy.cache.serving import Reader
 from revproxy.cache.storing import Refusal, freshen, may_store, select_freshened
 from revproxy.cache.tags import TAG_FIELDS, tags_of
-from revproxy.cache.waiting import Direct, Waiter
-from revproxy.errorpages import reason
+from revproxy.cache.waiting import Waiter
 from revproxy.fault import CLIENT_GONE, Fault
-from revproxy.http.message import Field, Headers, Request, Response
+from revproxy.http.message import Field, Request, Response
 from revproxy.stream import DONE
 from revproxy.wire import PEER_FULL
 
@@ -35,9 +39,9 @@ if TYPE_CHECKING:
     from revproxy.cache.handler import Cache
     from revproxy.cache.key import Key
     from revproxy.cache.pending import Slot
+    from revproxy.cache.policy import Ask
     from revproxy.cache.stored import Stored
     from revproxy.engine import Engine
-    from revproxy.exchange import Exchange
 
 #: After these the stored response that was to be validated is no longer what there is.
 _GONE = frozenset({404, 410})
@@ -50,11 +54,12 @@ class Fill:
     :param entry: what is stored and to be replaced or validated, or ``None``.
     :param slot: where others find it to join it, ``None`` where nobody may.
     :ivar meta: the response's description, once it is being stored.
+    :ivar whole: the clients' own conditions were not sent to the backend.
     """
 
     __slots__ = (
-        "_asked", "_cache", "_child", "_direct", "_ended", "_entry", "_expired", "_filling", "_held", "_key",
-        "_leader", "_purged", "_readers", "_request", "_tags", "_waiting", "_whole", "meta", "slot",
+        "_asked", "_audience", "_cache", "_child", "_ended", "_entry", "_expired", "_filling", "_key", "_part",
+        "_purged", "_request", "_tags", "meta", "slot", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -65,17 +70,14 @@ class Fill:
         self._request = request
         self._entry = entry
         self.slot = slot
-        self._waiting: list[Waiter] = []
-        self._readers: list[Reader] = []
-        self._leader: Exchange | None = None
-        self._direct: Exchange | None = None
+        self._audience = Audience(cache, key)
         self._filling: Filling | None = None
-        self._held: list[bytes] = []
+        self._part: Entry | None = None  # whose rest is asked for
         self._ended = False
         self._child: Any = None
         self._asked = 0.0
         self._purged = False
-        self._whole = False  # whatever the client's conditions are
+        self.whole = False
         self._expired: float | None = None
         self._tags: dict[bytes, float | None] | None = None
         self.meta: Stored | None = None
@@ -84,42 +86,30 @@ class Fill:
 
     def join(self, waiter: Waiter) -> None:
         """Wait for the response."""
-        waiter.fill = self
-        waiter.exchange.sink = waiter
-        self._waiting.append(waiter)
+        self._audience.join(self, waiter)
 
     def attach(self, waiter: Waiter) -> bool:
         """Read along with a response that is coming; ``False`` when it is not for this one."""
-        now = self._cache.now()
-        if self.meta is None or self._filling is None or not self._filling.open:
+        now, meta, filling = self._cache.now(), self.meta, self._filling
+        if meta is None or filling is None or not filling.open or not self._audience.suits(meta, waiter, now):
             return False
-        if not self._suits(self.meta, waiter, now):
-            return False
-        self._send(waiter, self.meta, self._filling, now)
+        self._audience.send(self, waiter, meta, filling, self._child.response.length, now)
         return True
-
-    def _suits(self, meta: Stored, waiter: Waiter, now: float) -> bool:
-        found = choose((meta,), waiter.exchange.request)
-        return found is not None and isinstance(decide(found, waiter.ask, now), Serve)
 
     def left(self, who: object) -> None:
         """One of those who wait or read is gone."""
+        audience = self._audience
+        audience.remove(who)
         if isinstance(who, Waiter):
-            if who in self._waiting:
-                self._waiting.remove(who)
             # what is being stored, and what nobody waited for at first, is worth it without anybody
-            if self._waiting or self.meta is not None or self._leader is None:
+            if audience.waiting or self.meta is not None or audience.leader is None:
                 return
         elif isinstance(who, Reader):
-            if who in self._readers:
-                self._readers.remove(who)
             if self._filling is not None and self._filling.open:
                 return
-            if self._readers:
+            if audience.readers:
                 self.paced()
                 return
-        else:
-            self._direct = None
         self._cancel()
 
     def _cancel(self) -> None:
@@ -132,8 +122,8 @@ class Fill:
 
     def _let_go(self) -> None:
         """Nothing is kept by what was: the exchanges know this fill, and it knows them."""
-        self._child = self._leader = self._direct = self._filling = self._entry = None
-        self._held = []
+        self._child = self._filling = self._entry = self._part = None
+        self._audience.let_go()
 
     def purge(self, now: float | None) -> None:
         """What was asked for is out of date when it comes. :param now: only stale since then."""
@@ -144,7 +134,8 @@ class Fill:
         self._cache.forget(self)
 
     def purge_tag(self, tag: bytes, now: float | None) -> None:
-        """The same, if it will bear this tag."""
+        """The same, if it will bear this tag. Whether it will is not known yet: nobody else joins it."""
+        self._cache.forget(self)
         if self._tags is None:
             self._tags = {}
         if now is None:
@@ -161,6 +152,15 @@ class Fill:
 
     # -- asking
 
+    def complete(self, ask: Ask) -> list[Field] | None:
+        """Ask for the rest of a part that is stored, if that may give the whole: the conditions for that."""
+        cache = self._cache
+        part = find_part(cache.store, self._key, self._request, ask, cache.now())
+        rest = None if part is None else rest_of(part.meta)
+        if rest is not None:
+            self._part = part
+        return rest
+
     @property
     def sink(self) -> Any:
         """The backend's side."""
@@ -168,23 +168,23 @@ class Fill:
 
     def start(self, engine: Engine, conditions: list[Field] | None) -> None:
         """Ask a backend."""
-        cache = self._cache
+        cache, audience = self._cache, self._audience
         self._asked = cache.now()
-        self._leader = self._waiting[0].exchange if self._waiting else None
-        self._whole = conditions is not None
+        audience.leader = audience.waiting[0].exchange if audience.waiting else None
+        self.whole = conditions is not None
         cache.pending.add(self._key[0], self)
         child = self._child = cache.child(engine, self, self._request, conditions)
-        if self._leader is not None:
-            self._leader.origin = child
+        if audience.leader is not None:
+            audience.leader.origin = child
         child.take(cache.route)
 
     # -- the verbs of a client side
 
     def write_head(self, response: Response, first: bytes = b"", ended: bool = False) -> None:
         """The head of the response."""
+        audience = self._audience
         if response.status < 200:
-            if self._waiting and self._waiting[0].exchange is self._leader:
-                self._leader.response_head(response)
+            audience.interim(response)
             return
         child = self._child
         now = self._cache.now()
@@ -196,17 +196,38 @@ class Fill:
             if response.status == 304:
                 self._not_modified(entry, response, now)
                 return
-            if response.status in ERRORS and self._serve_stale(entry, response.status, now) and not self._waiting:
-                self._cancel()
+            if response.status in ERRORS:
+                served = audience.serve_stale(entry, response.status, now)
+                may = served or on_error(entry.meta, PLAIN, now, response.status) is not None
+                if may and not audience.waiting:
+                    self._cancel()
+                    return
+        part, self._part = self._part, None
+        if part is not None and response.status in (206, 416):
+            whole = completed(part.meta, response) if response.status == 206 else None
+            if whole is None:  # not the rest of what is stored: the whole, then
+                self._again([])
                 return
+            response = child.response = whole
+            first = b"".join([*part.pieces(), first])
         shared = self._store(response, first, now)
-        self._hand_out(response, shared, first, ended, now)
+        source: Entry | Filling | None = self._filling
+        if ended:
+            if self._filling is not None and shared is not None:
+                source = self._commit(self._filling, shared)
+            self._over()
+        audience.hand_out(self, response, first, ended, shared, source, now)
+        if ended:
+            self._let_go()
+        elif not audience.hears and (self._filling is None or not self._filling.open):
+            self._cancel()
 
     def _store(self, response: Response, first: bytes, now: float) -> Stored | None:
         """Begin to store the response; what of it can be shared with those who wait, stored or not."""
         cache, entry = self._cache, self._entry
         fields = response.headers.fields
-        made = may_store(as_get(self._request), response, cache.rules, self._key, self._asked, now)
+        store = may_store if self.whole else may_store_asked
+        made = store(as_get(self._request), response, cache.rules, self._key, self._asked, now)
         tags = tags_of(fields)
         if any(f[0] in TAG_FIELDS for f in fields):
             response.headers.fields = [f for f in fields if f[0] not in TAG_FIELDS]
@@ -224,7 +245,7 @@ class Fill:
         else:
             cache.wait_again(self)
         if not self._purged:
-            filling = cache.store.begin(self._key, made, response.length, tags)
+            filling = cache.store.begin(made.key, made, response.length, tags)
             if filling is not None and (not first or filling.write(first)):
                 filling.expired = self._expired
                 self._filling = filling
@@ -233,154 +254,74 @@ class Fill:
             cache.forget(self)
         return made
 
-    def _hand_out(self, response: Response, shared: Stored | None, first: bytes, ended: bool, now: float) -> None:
-        cache = self._cache
-        filling = self._filling
-        waiting, self._waiting = self._waiting, []
-        entry: Entry | None = None
-        if ended:
-            if filling is not None and shared is not None:
-                shared.length = filling.length
-                entry = filling.commit()
-                self._filling = None
-            self._over()
-        for waiter in waiting:
-            exchange = waiter.detach()
-            if exchange.state == DONE:
-                continue
-            if exchange is self._leader:
-                self._lead(waiter, response, first, ended, now)
-            elif shared is None:
-                cache.alone(waiter)
-            elif not self._suits(shared, waiter, now):
-                cache.again(waiter, self._key, shared, now)
-            elif entry is not None:
-                field = cache.status(waiter, shared, now)
-                respond(exchange, cache.store, shared, entry, waiter.ask, now, field)
-            elif ended:
-                whole = Response(
-                    shared.status,
-                    Headers(hit_fields(shared, now, cache.status(waiter, None, now))),
-                    reason=shared.reason,
-                    length=len(first),
-                )
-                exchange.serve(whole, b"" if exchange.request.method == b"HEAD" else first, True)
-            elif filling is not None and filling.open:
-                self._send(waiter, shared, filling, now)
-            else:
-                cache.alone(waiter)
-        if ended:
-            self._let_go()
-        elif self._direct is None and not self._readers and (filling is None or not filling.open):
-            self._cancel()
-
-    def _lead(self, waiter: Waiter, response: Response, first: bytes, ended: bool, now: float) -> None:
-        exchange, meta = waiter.exchange, self.meta
-        own = response.copy()
-        field = self._cache.status(waiter, meta, now)
-        if field is not None:
-            own.headers.fields = [*own.headers.fields, field]
-        if waiter.ask.conditional and self._whole and meta is not None:
-            if isinstance(answer_conditional(meta, exchange.request, now), NotModified):  # its own were not sent
-                _bare(exchange, not_modified_fields(hit_fields(meta, now, field)))
-                return
-        if exchange.request.method == b"HEAD":
-            exchange.serve(own, b"", True)
-        elif ended:
-            exchange.serve(own, first, True)
-        elif self._filling is not None:
-            self._read(exchange, own, self._filling)
-        else:
-            self._direct = exchange
-            exchange.sink = Direct(self)
-            exchange.serve(own, first, False)
-
-    def _send(self, waiter: Waiter, meta: Stored, filling: Filling, now: float) -> None:
-        exchange = waiter.exchange
-        fields = hit_fields(meta, now, self._cache.status(waiter, meta, now))
-        if waiter.ask.conditional and isinstance(answer_conditional(meta, exchange.request, now), NotModified):
-            _bare(exchange, not_modified_fields(fields))
-            return
-        response = Response(meta.status, Headers(fields), reason=meta.reason, length=self._child.response.length)
-        if exchange.request.method == b"HEAD":
-            exchange.serve(response, b"", True)
-        else:
-            self._read(exchange, response, filling)
-
-    def _read(self, exchange: Exchange, response: Response, filling: Filling) -> None:
-        reader = Reader(exchange, self._cache.store, filling, [(0, None)], self)
-        self._readers.append(reader)
-        reader.begin(response)
+    def _commit(self, filling: Filling, meta: Stored) -> Entry | None:
+        meta.length = filling.length
+        self._filling = None
+        store = self._cache.store
+        if isinstance(meta, StoredPart):
+            return keep_part(store, filling, meta)
+        drop_parts(store, self._key)
+        return filling.commit()
 
     def write_body(self, data: bytes) -> None:
         """More of the body."""
-        if self._direct is not None:
-            self._direct.response_body(data)
+        audience = self._audience
+        if audience.direct is not None:
+            audience.direct.response_body(data)
             return
         filling = self._filling
         if filling is None:
             return
         if not filling.open:
-            self._held.append(data)
+            audience.hold(data)
             self.paced()
             return
         stored = filling.write(data)
         if not stored:  # too large, or no room: nobody can join any more
             self._cache.do_not_wait(self)
             self._cache.forget(self)
-        for reader in tuple(self._readers):
-            reader.pump()
+        audience.pump()
         if not stored:
-            if self._readers:
+            if audience.readers:
                 self.paced()
             else:
                 self._cancel()
 
     def paced(self) -> None:
         """Of a body that is not stored any more, the slowest reader sets the pace."""
-        filling = self._filling
+        filling, audience = self._filling, self._audience
         if filling is None or filling.open:
             return
-        if any(reader.is_behind for reader in self._readers):
+        if audience.is_behind:
             if self.sink is not None:
                 self.sink.pause_reading(PEER_FULL)
             return
-        held, self._held = self._held, []
-        for data in held:
-            for reader in tuple(self._readers):
-                reader.send(data)
+        audience.release()
         if self._ended:
-            readers, self._readers = self._readers, []
             self._let_go()
-            for reader in readers:
-                reader.complete()
-        elif self.sink is not None and not any(reader.is_behind for reader in self._readers):
+            audience.complete()
+        elif self.sink is not None and not audience.is_behind:
             self.sink.resume_reading(PEER_FULL)
 
     def end(self, trailers: Sequence[Any] = ()) -> None:
         """The body is complete."""
         self._over()
-        direct, self._direct = self._direct, None
+        audience, filling = self._audience, self._filling
+        direct = audience.direct
         if direct is not None:
             self._let_go()
             direct.sink = None
             direct.response_end(trailers)
-            return
-        filling = self._filling
-        if filling is None:
+        elif filling is None:
             self._let_go()
-            return
-        if not filling.open:
+        elif not filling.open:
             self._ended = True
             self.paced()
-            return
-        assert self.meta is not None
-        self.meta.length = filling.length
-        filling.commit()
-        readers, self._readers = self._readers, []
-        self._let_go()
-        for reader in readers:
-            reader.complete()
+        else:
+            assert self.meta is not None
+            self._commit(filling, self.meta)
+            self._let_go()
+            audience.complete()
 
     def abort(self, fault: Fault) -> None:
         """The response was cut short: it is not stored, and nobody is shown it as whole."""
@@ -388,17 +329,10 @@ class Fill:
         if self._filling is not None:
             self._filling.abort()
         detail = "" if self._child is None else self._child.detail
-        direct = self._direct
-        readers, self._readers = self._readers, []
-        waiting, self._waiting = self._waiting, []
-        self._let_go()
-        if direct is not None:
-            direct.fail(fault, detail)
-        for reader in readers:
-            reader.fill = None
-            reader.exchange.fail(fault, detail)
-        for waiter in waiting:
-            waiter.detach().fail(fault, detail)
+        audience = self._audience
+        self._child = self._filling = self._entry = self._part = None
+        audience.abort(fault, detail)
+        audience.let_go()
 
     def pause_reading(self, why: int) -> None:
         """The request has no body that could come too fast."""
@@ -411,20 +345,27 @@ class Fill:
     def _over(self) -> None:
         self._cache.forget(self)
         self._cache.pending.discard(self._key[0], self)
-        leader, child = self._leader, self._child
+        leader, child = self._audience.leader, self._child
         if leader is not None and child is not None:
             leader.tries = child.tries
             leader.repeats = child.repeats
             leader.connect_time = child.connect_time
+
+    def _again(self, conditions: list[Field]) -> None:
+        """Ask once more; what comes of the answer that is there is for nobody."""
+        self._over()
+        self._entry = None
+        child, self._child = self._child, None
+        engine = child.engine
+        child.client_gone(CLIENT_GONE)
+        self.start(engine, conditions)
 
     def _not_modified(self, entry: Entry, response: Response, now: float) -> None:
         cache = self._cache
         stored: Stored = entry.meta
         if select_freshened((stored,), response) is None:
             # it is about something else: once more, without conditions (RFC 9111 4.3.4)
-            self._over()
-            self._entry = None
-            self.start(self._child.engine, [])
+            self._again([])
             return
         freshened = freshen(stored, as_get(self._request), response, cache.rules, self._asked, now)
         meta = freshened.stored
@@ -438,51 +379,13 @@ class Fill:
         if freshened.refused or meta.serve_until <= now:
             cache.do_not_wait(self)
         self._over()
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            exchange = waiter.detach()
-            if exchange.state == DONE:
-                continue
-            if exchange is self._leader:
-                field = cache.status(waiter, meta, now, validated=True)
-                respond(exchange, cache.store, meta, entry, waiter.ask, now, field)
-            elif freshened.refused:
-                cache.alone(waiter)
-            elif self._suits(meta, waiter, now):
-                field = cache.status(waiter, meta, now, validated=True)
-                respond(exchange, cache.store, meta, entry, waiter.ask, now, field)
-            else:
-                cache.again(waiter, self._key, meta, now)
+        self._audience.validated(meta, entry, bool(freshened.refused), now)
         self._let_go()
-
-    def _serve_stale(self, entry: Entry, error: int, now: float) -> bool:
-        """Give what is stale to those who may have it; whether anybody may."""
-        cache = self._cache
-        served = False
-        for waiter in tuple(self._waiting):
-            if choose((entry.meta,), waiter.exchange.request) is None:
-                continue
-            if on_error(entry.meta, waiter.ask, now, error) is None:
-                continue
-            served = True
-            self._waiting.remove(waiter)
-            exchange = waiter.detach()
-            field = cache.status(waiter, None, now, error=error)
-            cache.store.hit(entry)
-            respond(exchange, cache.store, entry.meta, entry, waiter.ask, now, field)
-        return served or on_error(entry.meta, PLAIN, now, error) is not None
 
     def _failed(self, fault: Fault, detail: str, page: Response, now: float) -> None:
         self._over()
-        if self._entry is not None:
-            self._serve_stale(self._entry, DISCONNECTED, now)
         after = page.headers.get(b"retry-after")
         seconds = int(after) if after is not None and after.isdigit() else 1
-        waiting, self._waiting = self._waiting, []
+        entry = self._entry
         self._let_go()
-        for waiter in waiting:
-            waiter.detach().fail(fault, detail, seconds)
-
-
-def _bare(exchange: Exchange, fields: list[Field]) -> None:
-    exchange.serve(Response(304, Headers(fields), reason=reason(304)), b"", True)
+        self._audience.fail(fault, detail, entry, seconds, now)

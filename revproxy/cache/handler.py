@@ -23,8 +23,10 @@ from revproxy.cache.answer import hit_fields
 from revproxy.cache.directives import NO_STORE
 from revproxy.cache.entry import Entry
 from revproxy.cache.fill import Fill
-from revproxy.cache.invalidate import SAFE, invalidates
-from revproxy.cache.key import Key, fill_fields, inner_path, keyed_query, make_key, printable_key
+from revproxy.cache.key import Key, fill_request, make_key, printable_key
+from revproxy.cache.noted import Noted, take_note
+from revproxy.cache.partial import find_part, range_within
+from revproxy.cache.passing import invalidate
 from revproxy.cache.pending import Pending, Slot, slot_of
 from revproxy.cache.policy import (
     FRESH,
@@ -39,11 +41,10 @@ from revproxy.cache.policy import (
     read_request,
 )
 from revproxy.cache.rules import Rules
-from revproxy.cache.serving import respond
+from revproxy.cache.serving import respond, respond_part
 from revproxy.cache.status import status_of_forward, status_of_hit
 from revproxy.cache.store import Store
 from revproxy.cache.stored import SHARED, Stored
-from revproxy.cache.storing import freshen_by_head
 from revproxy.cache.waiting import Waiter
 from revproxy.exchange import Exchange
 from revproxy.fault import ONLY_IF_CACHED
@@ -57,8 +58,9 @@ if TYPE_CHECKING:
 #: Seconds for which requests for a key are not made to wait for each other, after an answer that was not for everybody.
 _PASSED = 60.0
 _MOST_PASSED = 10_000
-#: Hits that are kept ready; about 1.5 KB each.
+#: Hits that are kept ready; about 1.5 KB each. They are not in the store's sum, so large ones are left out.
 _READY = 512
+_LARGEST_READY = 4096
 #: Larger bodies are not sent in one write.
 _AT_ONCE = 64 * 1024
 #: Path, query, authority and scheme of a request.
@@ -166,14 +168,16 @@ class Cache:
         fields = hit_fields(stored, now, self._hit_field(stored, now))
         length = None if stored.status == 204 else entry.length
         head = Response(stored.status, Headers(fields), reason=stored.reason, length=length, kinds=DATE)
-        if chosen or not self._is_simple:
+        if chosen or not self._is_simple or entry.size - entry.length > _LARGEST_READY:
             return head
         # until one of the two numbers in it changes: at a whole second of age, after one of what is left
         until = min(stored.born + stored.age(now) + 1, nextafter(stored.fresh_until - stored.ttl(now), inf))
         if len(self._ready) >= _READY:
             self._ready.clear()
+        block = ResponseBlock(head, 0, True, None)
         target = (request.path, request.query, request.authority, request.scheme)
-        self._ready[target] = (until, stored.key, stored, ResponseBlock(head, 0, True, None).response)
+        self._ready[target] = (until, stored.key, stored, block.response)
+        del block.response  # each knowing the other they would wait for the collector, thousands of them
         return head
 
     def _hit_field(self, stored: Stored, now: float) -> Field | None:
@@ -193,6 +197,8 @@ class Cache:
         decision: Forward | Revalidate | GatewayTimeout | Serve,
         names: tuple[bytes, ...],
     ) -> None:
+        if entry is None and ask.conditional and self._serve_part(exchange, ask, key):
+            return
         if isinstance(decision, GatewayTimeout):
             exchange.fail(ONLY_IF_CACHED, decision.why)
             return
@@ -218,6 +224,16 @@ class Cache:
             self._begin(waiter, key, entry, conditions, None)
         else:
             self._collapse(waiter, key, entry, conditions, names)
+
+    def _serve_part(self, exchange: Exchange, ask: Ask, key: Key) -> bool:
+        request, now = exchange.request, self.now()
+        entry = find_part(self.store, key, request, ask, now)
+        span = None if entry is None else range_within(entry.meta, request, now)
+        if entry is None or span is None:
+            return False
+        self.store.hit(entry)
+        respond_part(exchange, self.store, entry, span, now, self._hit_field(entry.meta, now))
+        return True
 
     def _is_passed(self, key: Key, ask: Ask) -> bool:
         return bool(self._passed) and self._passed.get(hash((key, ask.authorized)), 0.0) > self.now()
@@ -259,6 +275,11 @@ class Cache:
         self, waiter: Waiter, key: Key, entry: Entry | None, conditions: list[Field] | None, slot: Slot | None
     ) -> None:
         fill = Fill(self, key, waiter.exchange.request, entry, slot)
+        if entry is None and (conditions is not None or not waiter.ask.conditional):
+            rest = fill.complete(waiter.ask)
+            if rest is not None:
+                conditions = rest
+                waiter.fwd = "partial"
         fill.join(waiter)
         if slot is not None:
             self._fills[slot] = fill
@@ -319,20 +340,7 @@ class Cache:
 
         :param conditions: the preconditions in the place of the client's; ``None`` leaves it these.
         """
-        asked = Request(
-            b"GET",
-            request.path,
-            keyed_query(request.query, self.rules),
-            Headers(fill_fields(request, self.rules, conditions)),
-            host=request.host,
-            authority=request.authority,
-            version=request.version,
-            kinds=request.kinds,
-            arrival=request.arrival,
-        )
-        asked.client = request.client
-        asked.scheme = request.scheme
-        return Exchange.child(engine, fill, asked)
+        return Exchange.child(engine, fill, fill_request(request, self.rules, conditions))
 
     def forget(self, fill: Fill) -> None:
         """Nobody can join a fill any more."""
@@ -358,48 +366,35 @@ class Cache:
 
     def _pass(self, exchange: Exchange, decision: Forward) -> None:
         exchange.note = decision
+        request = exchange.request
+        if request.method == b"POST" or request.method == b"HEAD":
+            exchange.note = Noted(decision, request, self.now(), self.pending.purges)
         self._inner.start(exchange)
 
     def passed(self, exchange: Exchange) -> None:
-        """A backend-response hook: what a response that passed by means for what is stored (RFC 9111 4.4, 4.3.5)."""
-        decision, response = exchange.note, exchange.response
-        if not isinstance(decision, Forward) or response is None:
+        """A backend-response hook before all others: what a response that passed by makes invalid."""
+        note, response, mapping = exchange.note, exchange.response, self.route.mapping
+        if response is None:
+            return
+        if isinstance(note, Noted):
+            note.stale = self.pending.was_purged(make_key(note.request, self.rules)[0], note.purges)
+            invalidate(exchange, response, self.rules, (self.store, self.pending), mapping)
+        elif isinstance(note, Forward):
+            exchange.note = None
+            invalidate(exchange, response, self.rules, (self.store, self.pending), mapping)
+            self._tell(response, note)
+
+    def noted(self, exchange: Exchange) -> None:
+        """A backend-response hook after all others: what a response that passed by adds to what is stored."""
+        note, response = exchange.note, exchange.response
+        if not isinstance(note, Noted) or response is None:
             return
         exchange.note = None
-        request = exchange.request
-        if request.method == b"HEAD":
-            self._freshen_by_head(exchange, request, response)
-        elif request.method not in SAFE:
-            for uri in invalidates(request, response, self.rules):
-                self._invalidate(uri)
+        if not note.stale:
+            take_note(exchange, note, response, self.rules, self.store, self.route.mapping, self.now())
+        self._tell(response, note.decision)
+
+    def _tell(self, response: Response, decision: Forward) -> None:
         if self._name:
             field = status_of_forward(self._name, decision.fwd)
             response.headers.fields = [*response.headers.fields, field]
-
-    def _invalidate(self, uri: bytes) -> None:
-        self.store.purge(uri)
-        self.pending.purge(uri)
-        mapping = self.route.mapping
-        if mapping is not None:  # Location names it as the public does
-            begin, _, target = uri.rpartition(b"\n")
-            path, mark, query = target.partition(b"?")
-            inner = b"%b\n%b%b%b" % (begin, inner_path(path, mapping), mark, query)
-            if inner != uri:
-                self.store.purge(inner)
-                self.pending.purge(inner)
-
-    def _freshen_by_head(self, exchange: Exchange, request: Request, response: Response) -> None:
-        if response.status != 200 or b"authorization" in request.headers:
-            return
-        entries = self.store.variants(make_key(request, self.rules))
-        stored = choose([entry.meta for entry in entries], request)
-        if stored is None:
-            return
-        now = self.now()
-        asked = now - (exchange.engine.seconds() - exchange.started)
-        freshened = freshen_by_head(stored, request, response, self.rules, asked, now)
-        if freshened is None:
-            stored.expire(now)
-        elif not freshened.refused:
-            entry = next(entry for entry in entries if entry.meta is stored)
-            self.store.refresh(entry, freshened.stored)

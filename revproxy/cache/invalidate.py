@@ -30,7 +30,7 @@ def invalidates(request: Request, response: Response, rules: Rules, trace: list[
     keys = [uri_key(rules, scheme, authority, request.path, request.query)]
     for f in response.headers.fields:
         if f[0] == b"location" or f[0] == b"content-location":
-            target = _same_origin(f[1], request, authority)
+            target = same_origin(f[1], request, authority)
             if target is not None:
                 key = uri_key(rules, scheme, authority, *target)
                 if key not in keys:
@@ -40,7 +40,7 @@ def invalidates(request: Request, response: Response, rules: Rules, trace: list[
     return keys
 
 
-def _same_origin(reference: bytes, request: Request, authority: bytes) -> tuple[bytes, bytes | None] | None:
+def same_origin(reference: bytes, request: Request, authority: bytes) -> tuple[bytes, bytes | None] | None:
     """Path and query of a URI reference, ``None`` when it is malformed or of another origin."""
     if len(reference) > _LONGEST:
         return None

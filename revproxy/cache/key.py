@@ -30,7 +30,7 @@ _ROUTED = frozenset(
     b" x-original-uri x-http-host-override x-wap-profile".split()
 )
 #: Preconditions and ranges, which a request that validates replaces (RFC 9111 4.3.1).
-_CONDITIONS = frozenset(b"if-match if-none-match if-modified-since if-unmodified-since if-range range".split())
+CONDITIONS = frozenset(b"if-match if-none-match if-modified-since if-unmodified-since if-range range".split())
 
 
 def keyed_query(query: bytes | None, rules: Rules) -> bytes | None:
@@ -115,7 +115,7 @@ def fill_fields(request: Request, rules: Rules, conditions: Sequence[Field] | No
         its Range among them, are left out: the whole response is wanted, and the client's are answered from it.
     """
     keyed = rules.key_headers
-    left_out = _CONDITIONS if conditions is not None else ()
+    left_out = CONDITIONS if conditions is not None else ()
     fields = [
         f
         for f in request.headers.fields
@@ -124,6 +124,28 @@ def fill_fields(request: Request, rules: Rules, conditions: Sequence[Field] | No
     if conditions:
         fields += conditions
     return fields
+
+
+def _as_get(request: Request, query: bytes | None, headers: Headers) -> Request:
+    asked = Request(
+        b"GET",
+        request.path,
+        query,
+        headers,
+        host=request.host,
+        authority=request.authority,
+        version=request.version,
+        kinds=request.kinds,
+        arrival=request.arrival,
+    )
+    asked.client = request.client
+    asked.scheme = request.scheme
+    return asked
+
+
+def fill_request(request: Request, rules: Rules, conditions: Sequence[Field] | None) -> Request:
+    """The request that a backend is asked with on behalf of a client's. :param conditions: of :func:`fill_fields`."""
+    return _as_get(request, keyed_query(request.query, rules), Headers(fill_fields(request, rules, conditions)))
 
 
 def inner_path(path: bytes, mapping: tuple[bytes, bytes] | None) -> bytes:
@@ -137,20 +159,10 @@ def inner_path(path: bytes, mapping: tuple[bytes, bytes] | None) -> bytes:
 
 
 def as_get(request: Request) -> Request:
-    """The GET of which a HEAD wants the head: what a backend is asked for its sake, where that is stored."""
+    """The GET of the same target and fields, on whose account the response to another method is stored."""
     if request.method == b"GET":
         return request
-    return Request(
-        b"GET",
-        request.path,
-        request.query,
-        request.headers,
-        host=request.host,
-        authority=request.authority,
-        version=request.version,
-        kinds=request.kinds,
-        arrival=request.arrival,
-    )
+    return _as_get(request, request.query, request.headers)
 
 
 def printable_key(key: Key) -> str:

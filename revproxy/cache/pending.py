@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from revproxy.cache.fill import Fill
 
+#: URIs of which it is known when they were purged last.
+_MOST = 1024
 #: Key, authorized, names of Vary, what the request says of them.
 Slot = tuple[Key, bool, tuple[bytes, ...], tuple[bytes | None, ...]]
 
@@ -32,12 +34,17 @@ def slot_of(key: Key, authorized: bool, names: tuple[bytes, ...], headers: Heade
 
 
 class Pending:
-    """The fills of a store that are running, by the URI of their keys."""
+    """The fills of a store that are running, by the URI of their keys. :ivar purges: how many there were."""
 
-    __slots__ = ("_fills",)
+    __slots__ = ("_everything", "_fills", "_last", "purges")
 
     def __init__(self) -> None:
         self._fills: dict[bytes, set[Fill]] = {}
+        self.purges = 0
+        # the last purge of a URI, by its hash: nothing worse than a response that is not stored comes of two that
+        # are the same; and the last of everything
+        self._last: dict[int, int] = {}
+        self._everything = 0
 
     def __len__(self) -> int:
         return sum(map(len, self._fills.values()))
@@ -60,16 +67,29 @@ class Pending:
 
     def purge(self, uri: bytes, now: float | None = None) -> None:
         """What is asked for of this URI is out of date. :param now: only stale from this moment on."""
+        self.purges += 1
+        if len(self._last) >= _MOST:
+            self._last.clear()
+            self._everything = self.purges
+        self._last[hash(uri)] = self.purges
         for fill in tuple(self._fills.get(uri, ())):
             fill.purge(now)
 
+    def was_purged(self, uri: bytes, since: int) -> bool:
+        """Whether a URI may have been purged after so many purges. Some that were not count, too."""
+        return self._everything > since or self._last.get(hash(uri), 0) > since
+
     def purge_where(self, match: Callable[[bytes], bool], now: float | None = None) -> None:
         """The same for all URIs that match."""
+        self.purges += 1
+        self._everything = self.purges
         for uri in [uri for uri in self._fills if match(uri)]:
             self.purge(uri, now)
 
     def purge_tag(self, tag: bytes, now: float | None = None) -> None:
         """The same for what will turn out to bear this tag."""
+        self.purges += 1
+        self._everything = self.purges
         for fills in self._fills.values():
             for fill in fills:
                 fill.purge_tag(tag, now)

@@ -125,6 +125,10 @@ PLAIN = Ask()
 _BY_METHOD = Ask(Forward("method", "only GET and HEAD are answered from the cache", store=False))
 _BY_BODY = Ask(Forward("bypass", "the request has a body or asks for an upgrade", store=False))
 _BY_HEADER = Ask(Forward("bypass", "a field of the request", store=False))
+# It is not sent on, but in the key, or what Vary selects by.
+_BY_CONNECTION = Ask(Forward("bypass", "Connection names a field of the request", store=False))
+#: Values of Connection that name nothing.
+_COMMON = frozenset({b"keep-alive", b"close", b"Keep-Alive"})
 _BY_COOKIE = Ask(Forward("bypass", "a cookie", store=False))
 _BY_QUERY = Ask(Forward("bypass", "a query parameter", store=False))
 # RFC 9111 4.3.2: only the origin can judge them, and a whole 200 in the place of a 412 would mislead.
@@ -140,7 +144,7 @@ def read_request(request: Request, rules: Rules) -> Ask:
         return _BY_BODY
     watched = rules.watched
     for f in request.headers.fields:
-        if f[0] in watched:
+        if f[0] in watched and (f[1] not in _COMMON or f[0] != b"connection"):
             return _read_closely(request, rules)
     if rules.bypass_query and _has_parameter(request.query, rules.bypass_query):
         return _BY_QUERY
@@ -161,6 +165,10 @@ def _read_closely(request: Request, rules: Rules) -> Ask:
             return _BY_COOKIE
     if rules.bypass_query and _has_parameter(request.query, rules.bypass_query):
         return _BY_QUERY
+    if b"connection" in names:
+        for value in headers.get_all(b"connection"):
+            if any(option.strip(b" \t").lower() in names for option in value.split(b",")):
+                return _BY_CONNECTION
     if b"if-match" in names or b"if-unmodified-since" in names:
         return _BY_PRECONDITION
     ask = Ask()

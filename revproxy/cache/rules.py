@@ -11,7 +11,8 @@ Ttls = Mapping[int, float]
 
 #: Request fields whose presence makes a look-up more than a comparison of times.
 _WATCHED = frozenset(
-    b"cache-control pragma authorization range if-match if-none-match if-modified-since if-unmodified-since".split()
+    b"cache-control connection pragma authorization range"
+    b" if-match if-none-match if-modified-since if-unmodified-since".split()
 )
 
 

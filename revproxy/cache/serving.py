@@ -24,6 +24,7 @@ from revproxy.stream import ASKED, DONE
 
 if TYPE_CHECKING:
     from revproxy.cache.fill import Fill
+    from revproxy.cache.partial import StoredPart
     from revproxy.cache.policy import Ask
     from revproxy.cache.store import Store
     from revproxy.cache.stored import Stored
@@ -208,7 +209,8 @@ def respond(
             Reader(exchange, store, entry, segments).begin(response)
             return
     length = entry.length
-    response = Response(stored.status, Headers(fields), reason=stored.reason, length=length)
+    said = None if stored.status == 204 else length
+    response = Response(stored.status, Headers(fields), reason=stored.reason, length=said)
     body = entry.body
     if request.method == b"HEAD" or not length:
         exchange.serve(response, b"", True)
@@ -216,6 +218,21 @@ def respond(
         exchange.serve(response, body, True)
     else:
         Reader(exchange, store, entry, [(0, length)]).begin(response)
+
+
+def respond_part(
+    exchange: Exchange, store: Store, entry: Entry, span: tuple[int, int], now: float, status_field: Field | None
+) -> None:
+    """Answer with some of a stored part. :param span: from where to where in it."""
+    stored: StoredPart = entry.meta
+    fields = hit_fields(stored, now, status_field)
+    start, stop = span
+    cut = slices(fields, ((stored.first + start, stored.first + stop),), stored.total, b"")
+    response = Response(206, Headers(cut.fields), reason=reason(206), length=cut.length)
+    if exchange.request.method == b"HEAD":
+        exchange.serve(response, b"", True)
+    else:
+        Reader(exchange, store, entry, [span]).begin(response)
 
 
 def _bare(exchange: Exchange, status: int, fields: list[Field]) -> None:

@@ -102,7 +102,12 @@ class Store:
             entry.frequency += 1
 
     def hold(self, what: Entry | Filling) -> None:
-        """Somebody reads it for some time: it counts until it is released, even when it was removed."""
+        """Somebody reads it for some time: it counts until it is released, even when it was or is removed."""
+        if not what.readers and isinstance(what, Entry) and what.queue is None:
+            self.held += what.size
+            self.bytes += what.size
+            if self.bytes > self.budget:
+                self._make_room()
         what.readers += 1
 
     def release(self, what: Entry | Filling) -> None:

@@ -2,8 +2,8 @@
 
 Rules of this module:
 
-* only whole responses to GET are stored; partial ones (206), interim ones and 304 never (RFC 9111
-  3.3: combining ranges is left to nobody);
+* only whole responses to GET are stored, interim ones and 304 never; for partial ones see
+  :mod:`revproxy.cache.partial`, for those to POST :mod:`revproxy.cache.noted`;
 * of a response's fields those that end at a connection, those that Connection names and those
   that ``private`` and ``no-cache`` name are not stored; when these last are needed to read the
   body, the response is not;
@@ -23,6 +23,7 @@ from revproxy.cache.directives import MUST_UNDERSTAND, NO_CACHE, NO_STORE, PRIVA
 from revproxy.cache.key import Key
 from revproxy.cache.rules import Rules, ttl_of
 from revproxy.cache.stored import HEURISTIC, SHARED, Stored, set_times
+from revproxy.cache.tags import TAG_FIELDS
 from revproxy.cache.targeted import find_targeted
 from revproxy.cache.validators import is_etag, same_strongly, same_weakly
 from revproxy.cache.vary import vary_names, vary_values
@@ -43,6 +44,8 @@ _NOT_STORED = frozenset(
 _ESSENTIAL = frozenset({b"content-encoding", b"content-type", b"content-range", b"vary"})
 #: What a 304 or a HEAD does not change (RFC 9111 3.2): they are about the stored body.
 _OF_THE_BODY = frozenset({b"content-length", b"content-encoding", b"content-range"})
+#: Tags are for this proxy alone, and those that it was stored with stay.
+_NOT_FRESHENED = _OF_THE_BODY | TAG_FIELDS
 
 
 @frozen
@@ -243,7 +246,7 @@ def freshen(
 
     :param request: the one that was being answered.
     """
-    new = [f for f in response.headers.fields if not f[3] & _FRAMING and f[0] not in _OF_THE_BODY]
+    new = [f for f in response.headers.fields if not f[3] & _FRAMING and f[0] not in _NOT_FRESHENED]
     replaced = {f[0] for f in new}
     for f in response.headers.fields:  # fields that end at the connection are gone before they replace anything
         if f[0] == b"connection":
@@ -253,6 +256,9 @@ def freshen(
         fields = [f for f in fields if f[0] != b"date"]
     fields += [f for f in new if f[0] in replaced]
     merged = Response(stored.status, Headers(fields), reason=stored.reason, length=stored.length)
+    if b"accept-encoding" in stored.vary and b"accept-encoding" not in (vary_names(merged.headers) or stored.vary):
+        # what was compressed on its way here was chosen by it, whatever the origin says
+        merged.headers.fields = [*fields, (b"vary", b"Accept-Encoding", b"Vary: Accept-Encoding", 0)]
     policy = said, _ = policy_of(merged.headers, rules)
     made = _make(stored.key, merged, policy, rules, (request_time, response_time))
     made.length = stored.length
@@ -267,6 +273,8 @@ def freshen(
         refused = "vary names everything"
     if not refused and parse_directives(request.headers.get_all(b"cache-control")).bits & NO_STORE:
         refused, drop = "no-store in the request", False
+    if not refused and not said.bits & SHARED and b"authorization" in request.headers:
+        refused, drop = "the request is authorized and the response does not say that it may be shared", False
     if trace is not None:
         trace.append(f"freshened, but not kept: {refused}" if refused else f"freshened: {made.source}")
     return Freshened(made, refused, bool(refused) and drop)

@@ -21,6 +21,8 @@ _SORTED = frozenset({b"accept-encoding", b"accept-language", b"accept-charset"})
 _SINGLE = frozenset(
     b"user-agent cookie authorization referer origin host if-modified-since date from sec-ch-ua-platform".split()
 )
+#: What the backend sees is not what the client sent, and differs from client to client.
+_WRITTEN = frozenset({b"forwarded", b"via", b"x-forwarded-for", b"x-request-id"})
 _SEPARATOR = re.compile(rb"[ \t]*,[ \t]*")
 _REMEMBERED = 1024  # values
 _SHORT = 256  # bytes of a value that is remembered
@@ -31,13 +33,13 @@ _MOST = 32  # names of a Vary that is followed
 def vary_names(headers: Headers) -> tuple[bytes, ...] | None:
     """The fields that a response was chosen by: lower case, sorted; ``None`` when it never matches.
 
-    That is so for ``*``, and for more than 32 names.
+    That is so for ``*``, for more than 32 names, and for those that this proxy writes of each client.
     """
     names: set[bytes] = set()
     for f in headers.fields:
         if f[0] == b"vary":
             names.update(name for part in f[1].split(b",") if (name := part.strip(b" \t").lower()))
-    if b"*" in names or len(names) > _MOST:
+    if b"*" in names or len(names) > _MOST or not names.isdisjoint(_WRITTEN):
         return None
     return tuple(sorted(names))
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from revproxy.config.check_filters import check_filter
 from revproxy.config.check_listen import check_listeners
 from revproxy.config.check_upstreams import check_retry, check_upstreams
 from revproxy.config.errors import Key, either, nearest, show
@@ -60,6 +61,8 @@ def _routes(config: Config) -> Iterator[Found]:
         yield from _end(key, route, config.upstreams)
         if route.retry is not None:
             yield from check_retry((*key, "retry"), route.retry)
+        if route.filter is not None:
+            yield from check_filter((*key, "filter"), route.filter)
         if route.rewrite is not None:
             yield from _rewrite((*key, "rewrite"), route.rewrite)
         if route.redirect is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -22,6 +23,8 @@ from revproxy.config.structure import Found
 _PRELOADED = 365 * 86400
 #: RFC 8446 4.6.1: seconds that a ticket may live.
 _LONGEST_TICKET = 7 * 86400
+#: Names in one certificate; the well-known authorities allow no more.
+_NAMES = 100
 _EMAIL = re.compile(r"[^@\s:<>]+@[^@\s:<>]+\.[^@\s:<>.]+")
 
 
@@ -136,6 +139,10 @@ def _hsts(key: Key, hsts: Hsts) -> Iterator[Found]:
 
 
 def _acme(key: Key, acme: Acme, config: Config) -> Iterator[Found]:
+    if find_spec("josepy") is None:
+        yield Found(key, 'needs the package josepy: pip install "revproxy[acme]"')
+    if len(acme.names) > _NAMES:
+        yield Found((*key, "names"), f"{len(acme.names)} names are too many for one certificate; {_NAMES} is the most")
     if not acme.names:
         yield Found((*key, "names"), 'is empty; write the hosts that the certificate is for: ["example.com"]')
     for index, name in enumerate(acme.names):

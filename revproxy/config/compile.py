@@ -27,6 +27,7 @@ from revproxy.keys import key_reader
 from revproxy.limits.caps import Cap
 from revproxy.middleware.buffer import buffering
 from revproxy.middleware.compress import compressing, narrowing, remember_asked
+from revproxy.middleware.filters import filtering
 from revproxy.middleware.guards import Capping, Load, refuse_banned
 from revproxy.middleware.headers import request_changes, response_changes
 from revproxy.middleware.policy import load_object, policy
@@ -155,6 +156,9 @@ def _entry(
     if written.compress is not None:
         compression = compressing(written.compress)
         backend_response.append(compression)  # the first here is the last to run
+    if written.filter is not None:
+        # before whoever works with what a request says: authentication, the user's hooks, rewriting
+        client_request.append(filtering(written.filter))
     for middleware in written.middleware:
         points[middleware.at].append(policy(middleware, reactor, config.base))
     if written.buffer is not None and written.buffer.request is not None:
@@ -180,6 +184,7 @@ def _entry(
         backend_request.insert(0, remember_asked)
     handler = _handler(config, written, forwards)
     passing: tuple[Any, ...] = ()
+    keeping: tuple[Any, ...] = ()
     if written.cache is not None:
         if written.compress is not None:
             client_request.append(narrowing(written.compress))
@@ -191,7 +196,7 @@ def _entry(
             mapping=mapping,
         )
         handler = _cache(config, written, fill, stores, reactor)
-        passing = (handler.passed,)
+        passing, keeping = (handler.passed,), (handler.noted,)
     alone = not passing and not client_response and len(backend_response) == 1
     rate = server.minimum_rate if written.minimum_rate == "server" else written.minimum_rate
     body = "server" if written.limits is None else written.limits.body
@@ -201,7 +206,7 @@ def _entry(
         client_request=tuple(client_request),
         backend_request=tuple(backend_request),
         # the last to see the request is the first to see the response
-        backend_response=(*passing, *reversed(backend_response)),
+        backend_response=(*passing, *reversed(backend_response), *keeping),
         client_response=tuple(reversed(client_response)),
         max_body=server.limits.body if isinstance(body, str) else body,
         minimum_rate=None if rate is None or isinstance(rate, str) else (rate.rate, rate.over),

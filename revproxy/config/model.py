@@ -18,6 +18,7 @@ from attrs import Factory, field, frozen
 
 from revproxy.config.caching import Cache as Cache, CacheBypass as CacheBypass, CacheStore as CacheStore
 from revproxy.config.coding import Compress as Compress
+from revproxy.config.filters import Filter as Filter, FilterRule as FilterRule
 from revproxy.config.guards import BanRule as BanRule, Bans as Bans, Shed as Shed
 from revproxy.config.tls import (
     Acme as Acme,
@@ -290,8 +291,8 @@ class Route:
 
     ``upgrade`` names the protocols a client may switch to; ``minimum_rate`` and ``limits`` of a
     route take the place of the server's; ``minimum_rate`` of ``"server"`` keeps the server's.
-    ``compress`` may be written ``true`` for the defaults of its table. ``priority`` says who goes first where
-    the server sheds load: ``"low"`` first, ``"critical"`` never.
+    ``compress`` and ``filter`` may be written ``true`` for the defaults of their tables. ``priority`` says who goes
+    first where the server sheds load: ``"low"`` first, ``"critical"`` never.
     """
 
     name: Name | None = None
@@ -302,6 +303,7 @@ class Route:
     minimum_rate: MinimumRate | Literal["server"] | None = "server"
     priority: Literal["normal", "critical", "low"] = "normal"
     buffer: Buffer | None = None
+    filter: Filter | None = None
     compress: Compress | None = None
     upgrade: tuple[Protocol, ...] = ("websocket",)
     middleware: tuple[Middleware, ...] = ()

@@ -20,6 +20,8 @@ from revproxy.config.hosts import NETWORK_HINT, host_name, host_pattern, network
 from revproxy.config.identities import identity
 from revproxy.config.portions import ban_condition, portion, retry_condition, status_class, status_range, tier
 from revproxy.config.units import parse_duration, parse_rate, parse_size
+from revproxy.filters.linear import NotLinear, compile_pattern
+from revproxy.filters.rules import OWN
 from revproxy.http.target import normalise_path
 
 METHODS = (
@@ -317,6 +319,23 @@ def _key(value: object) -> str:
     return text
 
 
+def _rule_id(value: object) -> int:
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value[:9])
+    return _integer(1, 999_999, "a rule's number")(value)
+
+
+def _linear_pattern(value: object) -> str:
+    text = _string(value, "a pattern", "write a regular expression in quotes")
+    if not text:
+        raise wrong(text, "can't be used here", "write a regular expression that is not empty")
+    try:
+        compile_pattern(text, ignore_case=True)
+    except NotLinear as error:
+        raise wrong(text, "is no pattern of bounded time", str(error)) from None
+    return text
+
+
 def _secret(value: object) -> str:
     text = _name(value)
     if len(text) < 16:
@@ -341,11 +360,13 @@ PARSERS: dict[str, Callable[[object], Any]] = {
     "host pattern": _host_pattern,
     "identity": identity,
     "key": _key,
+    "linear pattern": _linear_pattern,
     "location": _location,
     "media type": _media_type,
     "method": _method,
     "name": _name,
     "network": _network,
+    "own rule id": _integer(OWN, 999_999, "a number of rules of your own"),
     "path": _path,
     "path pattern": _path_pattern,
     "path template": _path_template,
@@ -357,6 +378,7 @@ PARSERS: dict[str, Callable[[object], Any]] = {
     "reference": _reference,
     "regex": _regex,
     "retry condition": retry_condition,
+    "rule id": _rule_id,
     "secret": _secret,
     "share": portion(1.0),
     "size": _above_zero(_bytes),

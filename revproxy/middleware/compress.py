@@ -122,10 +122,10 @@ def narrowing(written: Compress) -> Callable[[Exchange], None]:
         values = headers.get_all(b"accept-encoding")
         if values:
             chosen = choose(b",".join(values))
-            if chosen is None:
-                headers.remove(b"accept-encoding")
-            elif values != [chosen]:
-                headers.set(b"Accept-Encoding", chosen)
+            # none of ours: without the field any coding would do (RFC 9110 12.5.3)
+            wanted = b"identity" if chosen is None else chosen
+            if values != [wanted]:
+                headers.set(b"Accept-Encoding", wanted)
 
     return hook
 

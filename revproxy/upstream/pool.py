@@ -151,6 +151,8 @@ class Pool:
             self._seen.add(mark)
         elif not any(f[0] in SECRET for f in response.headers.fields):
             if len(self.heads) >= _HEADS:
+                for block in self.heads.values():  # each knows the other: they would wait for the collector
+                    block.response.block = None
                 self.heads.clear()
             self.heads[head] = ResponseBlock(response, size, keep, cleaner)
 

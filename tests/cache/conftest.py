@@ -1,3 +1,3 @@
 """What the cache's conversations share."""
 
-from tests.cache.talk import talk  # noqa: F401  # a fixture
+from tests.cache.talk import nothing_goes_round, talk  # noqa: F401  # fixtures

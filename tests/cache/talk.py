@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 
 import pytest
 from attrs import define
 
+from revproxy.cache.fill import Fill
+from revproxy.cache.handler import Cache
 from revproxy.testing import Backend, Client, Connection, Message, Scenario
 from tests.kit import ADDRESS, get, ok, toml
 
@@ -92,3 +95,32 @@ def talk(play_once: Play) -> Iterator[Callable[..., Talk]]:
         for upstream in scenario.engine.table.upstreams.values():
             for backend in upstream.backends:
                 assert backend.active == 0 or scenario.engine.connections, scenario.conversation()
+
+
+def cache_of(talk: Talk) -> Cache:
+    handler = talk.scenario.engine.table.routes[0].handler
+    assert isinstance(handler, Cache)
+    return handler
+
+
+def is_clean(talk: Talk) -> None:
+    """Nothing of what went on is left in the cache, nor in the store's sums, nor in memory."""
+    cache = cache_of(talk)
+    for client in talk.scenario._clients:
+        if client.gone:
+            client.transport = None  # type: ignore[assignment]  # it knows the connection, that its last exchange
+    assert not [each for each in gc.get_objects() if isinstance(each, Fill)]
+    assert not cache._fills
+    assert len(cache.pending) == 0
+    assert (cache.store.filling, cache.store.held) == (0, 0)
+    for upstream in talk.scenario.engine.table.upstreams.values():
+        assert [backend.active for backend in upstream.backends] == [0] * len(upstream.backends)
+
+
+@pytest.fixture
+def nothing_goes_round() -> Iterator[None]:
+    """What is over is freed at once: no fill is kept by itself until the collector comes."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()

@@ -311,3 +311,20 @@ def test_a_plain_hit_allocates_nothing():
 def test_an_ask_says_nothing_at_first():
     ask = Ask()
     assert (ask.bits, ask.forward, ask.conditional, ask.authorized) == (0, None, False, False)
+
+
+@pytest.mark.parametrize("value", ["X-A", "keep-alive, x-a", "close,Authorization", "accept-language"])
+def test_what_connection_names_is_not_for_the_cache(value: str) -> None:
+    fields = ("X-A: 1", "Accept-Language: de", "Authorization: x", f"Connection: {value}")
+    ask = read_request(request(*fields), RULES)
+    assert ask.forward is not None
+    assert (ask.forward.fwd, ask.forward.store) == ("bypass", False)
+
+
+@pytest.mark.parametrize("value", ["keep-alive", "close", "Keep-Alive", "TE, close", "X-B", ""])
+def test_other_connections_are(value: str) -> None:
+    assert read_request(request("X-A: 1", f"Connection: {value}"), RULES).forward is None
+
+
+def test_a_value_of_connection_in_another_field() -> None:
+    assert read_request(request("Authorization: close"), RULES).authorized

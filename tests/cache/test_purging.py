@@ -162,3 +162,17 @@ def test_between_other_work(talk: Start) -> None:
         pass
     begun[1].callback(None)
     assert found == [3]
+
+
+def test_who_asks_after_a_purge_of_a_tag_gets_nothing_of_before(talk: Any) -> None:
+    t = talk()
+    before = t.miss()
+    asked = t.busy()
+    asked.expect_request(b"GET", b"/")
+    Purger(t.scenario.engine.table).purge_tag("a")
+    after = t.miss()
+    asked.send(ok(b"old", b"Cache-Control: max-age=60", b"Cache-Tag: a"))
+    before.expect_response(200, b"old")
+    t.answer(ok(b"new", b"Cache-Control: max-age=60", b"Cache-Tag: a"))
+    after.expect_response(200, b"new")
+    t.hit(b"new")

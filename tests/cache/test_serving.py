@@ -161,3 +161,17 @@ def test_what_is_removed_while_it_is_sent_is_sent_whole(talk: Start) -> None:
     t.scenario.advance(0)
     client.expect_response(200, BODY * 4)
     assert handler.store.bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "field"),
+    [(b"GET", b"Cache-Control: max-stale=9"), (b"HEAD", b"X-A: 1"), (b"GET", b'If-None-Match: "q"')],
+)
+def test_a_204_has_no_length(talk: Start, method: bytes, field: bytes) -> None:
+    t = talk()
+    clients = [t.ask(), t.ask()]
+    t.answer(b"HTTP/1.1 204 No Content\r\nCache-Control: max-age=60\r\n\r\n")
+    clients.append(t.ask(b"/", field, method=method))
+    assert t.asked == 1
+    for client in clients:
+        assert client.expect_response(204).get(b"Content-Length") is None

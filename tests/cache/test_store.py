@@ -567,3 +567,21 @@ class Model(RuleBasedStateMachine):
 
 Model.TestCase.settings = settings(max_examples=40, stateful_step_count=50, deadline=None)
 TestModel = Model.TestCase
+
+
+def test_what_has_left_counts_while_it_is_read() -> None:
+    store = Store(1_000_000, 500_000)
+    filling = store.begin(KEY, described())
+    assert filling is not None
+    filling.write(b"x" * 1000)
+    entry = filling.commit()
+    assert entry is not None
+    store.remove(entry)
+    assert (store.bytes, store.held) == (0, 0)
+    store.hold(entry)
+    store.hold(entry)
+    assert (store.bytes, store.held) == (entry.size, entry.size)
+    store.release(entry)
+    assert store.held == entry.size
+    store.release(entry)
+    assert (store.bytes, store.held) == (0, 0)

@@ -283,3 +283,34 @@ def test_garbage_is_stored_or_refused(lines, status, news):
         assert not made.bits & NO_CACHE or made.serve_until < 0
         new = freshened(made, *news).stored
         assert new.length == made.length and new.age(LATER) >= 0
+
+
+def test_what_was_compressed_stays_chosen_by_accept_encoding() -> None:
+    asked = request("Accept-Encoding: gzip", "Origin: a")
+    lines = ("Cache-Control: max-age=60", 'ETag: W/"a"', "Content-Encoding: gzip")
+    old = stored(*lines, "Vary: Origin, Accept-Encoding", asked=asked)
+    news = response("Cache-Control: max-age=60", 'ETag: W/"a"', "Vary: Origin", status=304)
+    made = freshen(old, asked, news, RULES, NOW, NOW).stored
+    assert set(made.vary) == {b"origin", b"accept-encoding"}
+    assert dict(zip(made.vary, made.selected, strict=True))[b"accept-encoding"] == b"gzip"
+    assert b"Accept-Encoding" in b", ".join(made.headers.get_all(b"vary"))
+    star = response("Cache-Control: max-age=60", 'ETag: W/"a"', "Vary: *", status=304)
+    assert freshen(old, asked, star, RULES, NOW, NOW).refused
+
+
+def test_tags_of_a_304_are_not_for_clients() -> None:
+    old = stored("Cache-Control: max-age=60", 'ETag: "a"')
+    news = response("Cache-Control: max-age=60", 'ETag: "a"', "Surrogate-Key: x", "Cache-Tag: y", status=304)
+    made = freshen(old, request(), news, RULES, NOW, NOW).stored
+    assert b"surrogate-key" not in made.headers
+    assert b"cache-tag" not in made.headers
+
+
+def test_a_304_for_one_who_is_authorized_is_for_that_one() -> None:
+    old = stored("Cache-Control: public, max-age=60", 'ETag: "a"')
+    asked = request("Authorization: x")
+    made = freshen(old, asked, response("Cache-Control: max-age=60", 'ETag: "a"', status=304), RULES, NOW, NOW)
+    assert made.refused
+    assert not made.drop
+    made = freshen(old, asked, response("Cache-Control: public, max-age=9", 'ETag: "a"', status=304), RULES, NOW, NOW)
+    assert not made.refused

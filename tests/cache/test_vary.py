@@ -108,3 +108,8 @@ def test_two_lines_are_one(values):
 
 def test_values_are_as_many_as_names():
     assert vary_values((b"a", b"b"), headers("B: 2")) == (None, b"2")
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded", "via", "Accept, X-Request-ID"])
+def test_what_the_proxy_writes_of_each_client_never_matches(name: str) -> None:
+    assert vary_names(headers(f"Vary: {name}")) is None

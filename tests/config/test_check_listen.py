@@ -226,3 +226,22 @@ def test_routes_that_ask_for_certificates_that_nobody_asks_for(base: Path) -> No
         'write client = "ca.pem" in the "tls" table of one'
     ]
     assert load(base, tls('certificates = "certs"\nclient = "ca.pem"'), route).routes
+
+
+def test_a_package_that_is_missing_and_too_many_names(monkeypatch):
+    names = ", ".join(f'"n{n}.example"' for n in range(101))
+    text = SOUND_ACME.replace("@", f"[{names}]")
+    with pytest.raises(ConfigError, match="101 names are too many for one certificate; 100 is the most"):
+        load_text(text)
+    monkeypatch.setattr("revproxy.config.check_listen.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r'needs the package josepy: pip install "revproxy\[acme\]"'):
+        load_text(SOUND_ACME.replace("@", '"a.example"'))
+
+
+SOUND_ACME = """
+[[listen]]
+endpoint = "tcp:8443"
+tls = { certificates = ".", acme = { challenge = "tls-alpn-01", names = @ } }
+[[routes]]
+respond = 204
+"""

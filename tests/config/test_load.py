@@ -12,6 +12,7 @@ import pytest
 from revproxy.config import model as m
 from revproxy.config.hosts import networks
 from revproxy.config.load import load_text
+from revproxy.config.structure import written_name
 from tests.certificates import authority
 
 EVERY_KEY = """\
@@ -139,6 +140,8 @@ minimum_rate = "off"
 limits = { body = "off", requests = 9, requests_per_address = 2 }
 priority = "low"
 buffer = { request = "1MB", response = "off" }
+filter = { threshold = 7, mode = "detect", paranoia = 2, except = [1001, "10001"], body = "1KB", rules = [
+  { id = 10001, name = "old", pattern = "^/old", in = "path", score = 3 }] }
 compress = { gzip = 5, br = 4, zstd = 3, types = ["text/html", "*+json"], minimum = "2KB" }
 upgrade = ["WebSocket", "tls-1.0x"]
 retry = { on = ["connect", 503], methods = "PUT", tries = 2, per_try = "1s", backoff = "1ms", budget = "5%", body = 0 }
@@ -343,6 +346,14 @@ EXPECTED = m.Config(
             limits=m.RouteLimits(body=None, requests=9, requests_per_address=2),
             priority="low",
             buffer=m.Buffer(request=1024**2, response=None),
+            filter=m.Filter(
+                threshold=7,
+                mode="detect",
+                paranoia=2,
+                except_=(1001, 10001),
+                body=1024,
+                rules=(m.FilterRule(id=10001, name="old", pattern="^/old", in_=("path",), score=3),),
+            ),
             compress=m.Compress(gzip=5, br=4, zstd=3, types=("text/html", "*+json"), minimum=2048),
             upgrade=("websocket", "tls-1.0x"),
             retry=m.Retry(
@@ -465,7 +476,7 @@ def test_every_key_is_every_key() -> None:
     for cls in classes(m.Config, set()):
         missing += [
             f"{cls.__name__}.{name}"
-            for name in attrs.fields_dict(cls)
+            for name in map(written_name, attrs.fields_dict(cls))
             if name not in written and name not in ("base", "source")
         ]
         assert any(type(item) is cls for item in instances(EXPECTED)), cls

@@ -135,6 +135,8 @@ def strike(attack: Attack, server: Server, paths: dict[str, str], pid: int | Non
             else:
                 end = time.monotonic() + attack.hold
                 while not attack.deaf and time.monotonic() < end and how == "survived":
+                    if attack.name == "stall" and sum(resets.values()) >= frames:
+                        break  # nothing is left that could wait
                     try:
                         how = "goaway" if note(peer.read(0.2)) else how
                     except Silent:

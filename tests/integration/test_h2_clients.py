@@ -182,4 +182,4 @@ def test_the_access_log_says_http_2(run: Run, stand: Stand) -> None:
     until(lambda: target in log.read_text(), "a line in the access log")
     line = next(text for text in log.read_text().splitlines() if target in text)
     entry = json.loads(line)
-    assert (entry["protocol"], entry["status"], entry["bytes"]) == ("HTTP/2", 200, len(SMALL))
+    assert (entry["protocol"], entry["status"], entry["bytes"]) == ("HTTP/2.0", 200, len(SMALL))

@@ -44,7 +44,7 @@ _log = Logger()
 class AcmeManager:
     """Keeps the certificate of one ``acme`` table in a listener's folder.
 
-    :param written: the table, without problems (:func:`~revproxy.tls.acme.check_acme`).
+    :param written: the table, as :mod:`revproxy.config.check_listen` lets it pass.
     :param folder: where certificates are read from, absolute.
     :param challenges: what the listeners answer the authority with.
     :param renewed: called when a new certificate is in place; may give an awaitable.
