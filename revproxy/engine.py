@@ -19,6 +19,10 @@ from revproxy.http.forwarding import client_address
 from revproxy.http.h1 import RequestParser
 from revproxy.http.mapping import public_origin
 from revproxy.http.message import Headers, Request
+from revproxy.limits.address import counted
+from revproxy.limits.bans import BanList
+from revproxy.limits.compile import compile_bans
+from revproxy.limits.lines import Lines
 from revproxy.refusals import Refusals
 
 if TYPE_CHECKING:
@@ -29,8 +33,8 @@ _log = Logger()
 
 #: Descriptors that are kept for listeners, logs, resolvers and the like.
 _RESERVED = 64
-#: Failures that get a line of their own in one second.
-_REPORTS = 20
+#: Seconds between two looks at which bans are over.
+_BANS_EVERY = 5.0
 
 
 def default_connections() -> int:
@@ -49,6 +53,8 @@ class Engine:
     :param reactor: a Twisted reactor, or a :class:`~twisted.internet.task.Clock` in tests.
     :param log: where finished exchanges go, or ``None``.
     :ivar connections: the client connections there are.
+    :ivar bans: who is not let in; ``None`` where ``[server.bans]`` is not written.
+    :ivar told: :meth:`finished` wants to know of every exchange, not only of those that failed.
     """
 
     def __init__(self, table: RouteTable, server: Server, reactor: Any, log: AccessLog | None = None) -> None:
@@ -71,12 +77,18 @@ class Engine:
         self.connections: set[Any] = set()
         self._most = limits.connections or default_connections()
         self._most_per_address = limits.connections_per_address
-        self._per_address: dict[str, int] = {}
-        #: ``refused(fault, peer, detail)`` logs a refused connection.
-        self.refused = Refusals(reactor.seconds, _log).refused
+        self.bans: BanList | None = None
+        if server.bans is not None:
+            self.bans = compile_bans(server.bans, server.trusted_proxies, self.seconds, self._banned, self._unbanned)
+        self.told = log is not None or (self.bans is not None and self.bans.by_status)
+        self._per_address: dict[str, set[Any]] | None = (
+            {} if self._most_per_address is not None or self.bans is not None else None
+        )
+        self._refusals = Refusals(reactor.seconds, _log)
         self._idle: Deferred[None] | None = None
-        self._reported = 0
-        self._reported_at = float("-inf")
+        self._reports = Lines("{n} more failures were not reported one by one", _log)
+        self._ban_lines = Lines("{n} more bans began or ended", _log)
+        self._ban_timer: Any = None
 
     # -- connections
 
@@ -85,25 +97,35 @@ class Engine:
         if len(self.connections) >= self._most:
             return TOO_MANY_CONNECTIONS
         most = self._most_per_address
-        if most is not None and self._per_address.get(peer, 0) >= most:
-            return TOO_MANY_FROM_ADDRESS
+        if most is not None:
+            assert self._per_address is not None
+            there = self._per_address.get(counted(peer))
+            if there is not None and len(there) >= most:
+                return TOO_MANY_FROM_ADDRESS
         return None
+
+    def refused(self, fault: Fault, peer: str, detail: str = "") -> None:
+        """Log a refused connection, as :class:`~revproxy.refusals.Refusals` does; rules for bans count it."""
+        if self.bans is not None:
+            self.bans.saw(peer, fault.word, 0)
+        self._refusals.refused(fault, peer, detail)
 
     def opened(self, connection: Any, peer: str) -> None:
         """A client connection is there."""
         self.connections.add(connection)
-        if self._most_per_address is not None:
-            self._per_address[peer] = self._per_address.get(peer, 0) + 1
+        if self._per_address is not None:
+            self._per_address.setdefault(counted(peer), set()).add(connection)
 
     def closed(self, connection: Any, peer: str) -> None:
         """A client connection is gone."""
         self.connections.discard(connection)
-        if self._most_per_address is not None:
-            left = self._per_address.get(peer, 0) - 1
-            if left > 0:
-                self._per_address[peer] = left
-            else:
-                self._per_address.pop(peer, None)
+        if self._per_address is not None:
+            key = counted(peer)
+            there = self._per_address.get(key)
+            if there is not None:
+                there.discard(connection)
+                if not there:
+                    del self._per_address[key]
         if self._idle is not None and not self.connections:
             idle, self._idle = self._idle, None
             idle.callback(None)
@@ -114,11 +136,36 @@ class Engine:
         request.client = client_address(request, self.is_trusted)
         request.scheme = public_origin(request)[0]
 
+    # -- bans
+
+    def _banned(self, address: str, why: str) -> None:
+        """A ban began: one line, and the connections of the address end after what they are at."""
+        if self._ban_lines.allow(self.seconds()):
+            _log.warn("{address} is banned {why}", address=address, why=why)
+        assert self._per_address is not None
+        for connection in tuple(self._per_address.get(address, ())):
+            connection.stop()
+        if self._ban_timer is None and not self.stopping:
+            self._ban_timer = self.reactor.callLater(_BANS_EVERY, self._sweep_bans)
+
+    def _unbanned(self, address: str, how: str) -> None:
+        if self._ban_lines.allow(self.seconds()):
+            _log.info("the ban of {address} is {how}", address=address, how=how)
+
+    def _sweep_bans(self) -> None:
+        self._ban_timer = None
+        bans = self.bans
+        assert bans is not None
+        bans.sweep()
+        if bans.list():
+            self._ban_timer = self.reactor.callLater(_BANS_EVERY, self._sweep_bans)
+
     # -- stopping
 
     def drain(self, seconds: float) -> Deferred[None]:
         """Finish what is in flight, for so long at most, then cut; fires when no connection is left."""
         self.stopping = True
+        self.rest()
         done: Deferred[None] = Deferred()
         if not self.connections:
             done.callback(None)
@@ -135,6 +182,15 @@ class Engine:
             connection.stop()
         return done
 
+    def rest(self) -> None:
+        """Let go of timers of its own."""
+        if self._ban_timer is not None:
+            self._ban_timer.cancel()
+            self._ban_timer = None
+        load = getattr(self.table, "load", None)  # of a Site's table there is none
+        if load is not None:
+            load.rest()
+
     def abort(self) -> None:
         """Cut every client connection."""
         self.stopping = True
@@ -150,19 +206,16 @@ class Engine:
         if self.log is not None:
             self.log.log(record_of(exchange))
         fault = exchange.fault
+        if self.bans is not None:
+            response = exchange.response
+            status = response.status if response is not None else 0 if fault is None else fault.status
+            self.bans.saw(exchange.request.client, "" if fault is None else fault.word, status)
         if fault is not None and (fault.blame != "client" or self.log is None):
             self._report(exchange, fault)
 
     def _report(self, exchange: Exchange, fault: Fault) -> None:
         """One line for a failure, with what is known of it; under a flood, so many a second and a count."""
-        now = self.seconds()
-        if now - self._reported_at >= 1.0:
-            if self._reported > _REPORTS:
-                _log.warn("{n} more failures were not reported one by one", n=self._reported - _REPORTS)
-            self._reported_at = now
-            self._reported = 0
-        self._reported += 1
-        if self._reported > _REPORTS:
+        if not self._reports.allow(self.seconds()):
             return
         request = exchange.request
         _log.warn(

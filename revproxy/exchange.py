@@ -455,13 +455,28 @@ class Exchange:
             self.filter.drop()
             self.filter = None
 
+    def when_finished(self, call: Callable[[Exchange], None]) -> None:
+        """Have ``call`` called when it is over, however it ends: once, after what was asked for before."""
+        before = self.on_finished
+        if before is None:
+            self.on_finished = call
+            return
+
+        def both(exchange: Exchange) -> None:
+            try:
+                before(exchange)
+            finally:
+                call(exchange)
+
+        self.on_finished = both
+
     def finish(self) -> None:
         """It is over, once: tell the log and let go of everything."""
         finished = self.on_finished
         if finished is not None:
             self.on_finished = None
             finished(self)
-        if self.engine.log is not None or self.fault is not None:
+        if self.engine.told or self.fault is not None:
             self.log()
         self.sink = self.held = self.replay = None
         backend = self.backend

@@ -23,6 +23,8 @@ from revproxy.tls.acme import AcmeManager
 from revproxy.tls.challenges import Challenges
 from revproxy.tls.terminate import Terminator
 
+#: Endpoint types of Twisted's that put nothing between a listener and its factory.
+_BARE = ("tcp", "tcp4", "tcp6", "unix", "systemd", "")
 #: Endpoint types under which HTTP comes by TLS.
 _SECURE = (*TLS_TYPES, "revproxy-tls")
 
@@ -44,6 +46,7 @@ def client_factory(written: model.Listen, engine: Engine, terminator: Terminator
         hsts=b"" if tls is None or tls.hsts is None else hsts_value(tls.hsts),
         proxied=in_networks(written.proxy_protocol) if written.proxy_protocol else None,
         http2=written.http2 or (tls is None and scheme == b"https"),
+        bare=split_endpoint(written.endpoint)[0] in _BARE,
         patience=engine.server.timeouts.head if tls is None else tls.handshake_timeout,
     )
 
@@ -63,6 +66,8 @@ class Listener:
         tls = written.tls
         self.terminator = None if tls is None else Terminator(tls, base, engine.reactor, challenges)
         self.factory = client_factory(written, engine, self.terminator)
+        if written.proxy_protocol and engine.bans is not None:
+            engine.bans.spare(in_networks(written.proxy_protocol))  # the connection is theirs, whoever sends on it
         self._acme: AcmeManager | None = None
         if tls is not None and isinstance(tls.acme, model.Acme):
             assert self.terminator is not None

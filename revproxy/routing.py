@@ -152,6 +152,8 @@ class RouteTable:
     upstreams: dict[str, Any] = Factory(dict)
     #: Stores of responses: the one that routes share under ``""``, others by the names of their routes.
     stores: dict[str, Any] = Factory(dict)
+    #: What measures the load and sheds it, or ``None``.
+    load: Any = None
 
     @classmethod
     def build(

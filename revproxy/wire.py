@@ -43,6 +43,9 @@ NEVER = float("inf")
 _DONE = Failure(main.CONNECTION_DONE)
 #: Bytes of one read.
 READ = 64 * 1024
+#: Requests of one read that are begun before other connections get their turn: a millisecond or two, since a hundred
+#: connections may do the same.
+AT_ONCE = 8
 
 # Why reading is paused.
 PEER_FULL = 1 << 0  # the other side can't take more

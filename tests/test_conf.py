@@ -71,6 +71,12 @@ CASES: dict[str, list[Case]] = {
         Case("moved", 302, "/home", ("Location: /\r\n",)),
         Case("robots", 200, "/robots.txt", ("User-agent: *",)),
     ],
+    "protected": [
+        Case("health", 200, "/healthz", ("ok\n",)),
+        Case("reports", 200, "/reports/year", ("127.0.0.1:9001\nGET /reports/year ",)),
+        Case("pages", 200, "/pages/a", ("127.0.0.1:9002\nGET /pages/a ",)),
+        Case("", 404, "/.env", ("There is nothing at this address",)),
+    ],
     "minimal": [Case("route-1", 200, "/any?x=1", ("127.0.0.1:9000\nGET /any?x=1 ", "Host: example.com"))],
     "api-gateway": [
         Case(

@@ -19,6 +19,12 @@ PURE += [
     f"revproxy.cache.{path.stem}" for path in sorted((ROOT / "cache").glob("[!_]*.py")) if path.stem not in _CARRIES_OUT
 ]
 PURE += [
+    "revproxy.limits.address",
+    "revproxy.limits.bans",
+    "revproxy.limits.caps",
+    "revproxy.limits.lines",
+    "revproxy.limits.refusals",
+    "revproxy.limits.shed",
     "revproxy.tls.hello",
     "revproxy.routing",
     "revproxy.upstream.balance",

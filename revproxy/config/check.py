@@ -23,12 +23,24 @@ from revproxy.config.structure import Found
 #: What may end a route; exactly one has to be there.
 ENDS = ("upstream", "split", "respond", "redirect", "resource", "files")
 
+#: Of the ends that one rule of a ban counts; what it remembers of all addresses is some times that.
+_MOST_COUNTED = 1000
 _GROUP = re.compile(r"\$(?:(\$)|([0-9]+)|\{([^{}]*)\})?")
 
 
 def check(config: Config) -> list[Found]:
     """Everything in ``config`` that does not agree; an empty list when all does."""
-    return [*check_listeners(config), *check_upstreams(config.upstreams, config.base), *_routes(config)]
+    return [*_bans(config), *check_listeners(config), *check_upstreams(config.upstreams, config.base), *_routes(config)]
+
+
+def _bans(config: Config) -> Iterator[Found]:
+    bans = config.server.bans
+    for index, rule in enumerate(() if bans is None else bans.rules):
+        key: Key = ("server", "bans", "rules", index)
+        if rule.count > _MOST_COUNTED:
+            yield Found((*key, "count"), f"is more than can be remembered; write {_MOST_COUNTED} or less")
+        if not rule.when:
+            yield Found((*key, "when"), 'is empty; write "refused", words of faults, or statuses')
 
 
 def _routes(config: Config) -> Iterator[Found]:

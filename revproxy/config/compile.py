@@ -24,10 +24,12 @@ from revproxy.handlers.split import Split
 from revproxy.http.forwarding import hidden_names
 from revproxy.http.rewrite import prefix_mapping
 from revproxy.keys import key_reader
+from revproxy.limits.caps import Cap
 from revproxy.limits.rate import Limit, Limits
 from revproxy.middleware.buffer import buffering
 from revproxy.middleware.compress import compressing, narrowing, remember_asked
 from revproxy.middleware.filters import filtering
+from revproxy.middleware.guards import Capping, Load, refuse_banned
 from revproxy.middleware.headers import request_changes, response_changes
 from revproxy.middleware.policy import load_object, policy
 from revproxy.middleware.rate import AtOnce, Limited, RateLimiting, compile_limits, tell, tell_at_once
@@ -74,9 +76,10 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
         line = locate(config.source, ("server", "rate_limit")) if config.source else None
         raise ConfigError([Problem(key="server.rate_limit", text=str(e), line=line, source=config.source)]) from e
     entries = []
+    guards = _Guards(config.server, reactor)
     for index, route in enumerate(config.routes):
         try:
-            entries.append(_entry(config, route, index, forwards, stores, limits, reactor))
+            entries.append(_entry(config, route, index, forwards, stores, limits, reactor, guards))
         except MissingPackage as e:
             line = locate(config.source, ("routes", index, "compress")) if config.source else None
             problems.append(Problem(key=f"routes[{index}].compress", text=str(e), line=line, source=config.source))
@@ -86,7 +89,9 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
             problems.append(Problem(key=f"routes[{index}]{name}", text=str(e), line=line, source=config.source))
     if problems:
         raise ConfigError(problems)
-    return RouteTable.build(entries, upstreams, {place: store for place, (store, _) in stores.items()})
+    table = RouteTable.build(entries, upstreams, {place: store for place, (store, _) in stores.items()})
+    table.load = guards.load
+    return table
 
 
 class _Forwards:
@@ -105,6 +110,34 @@ class _Forwards:
         return self._made[key]
 
 
+class _Guards:
+    """What decides who comes in, before everything else: bans, load, caps. What they count is the whole server's."""
+
+    def __init__(self, server: model.Server, reactor: Any) -> None:
+        self._banned = server.bans is not None and bool(server.trusted_proxies)
+        self.load = None if server.shed is None else Load(server.shed, reactor)
+        self._everything = _cap(server.limits)
+
+    def hooks(self, written: model.Route, name: str, upstreams: Mapping[str, Upstream]) -> list[Any]:
+        """The client-request hooks of a route."""
+        hooks: list[Any] = []
+        if self._banned:
+            hooks.append(refuse_banned)
+        if self.load is not None and written.priority != "critical":
+            names = (written.upstream, *(written.split.upstreams if written.split is not None else ()))
+            hooks.append(self.load.hook(written.priority, [upstreams[n] for n in names if n is not None]))
+        route = None if written.limits is None else _cap(written.limits)
+        if self._everything is not None or route is not None:
+            hooks.append(Capping(self._everything, route, name))
+        return hooks
+
+
+def _cap(limits: model.Limits | model.RouteLimits) -> Cap | None:
+    if limits.requests is None and limits.requests_per_address is None:
+        return None
+    return Cap(limits.requests, limits.requests_per_address)
+
+
 def _entry(
     config: model.Config,
     written: model.Route,
@@ -113,9 +146,11 @@ def _entry(
     stores: dict[str, tuple[Store, Pending]],
     server_limits: list[Limit],
     reactor: Any,
+    guards: _Guards,
 ) -> Entry:
     server = config.server
-    client_request: list[Any] = []
+    name = written.name or f"route-{index + 1}"
+    client_request: list[Any] = guards.hooks(written, name, forwards.upstreams)
     backend_request: list[Any] = []
     backend_response: list[Any] = []
     client_response: list[Any] = []
@@ -163,7 +198,6 @@ def _entry(
         client_response.append(response_changes(via))
     if written.compress is not None and backend_request:
         backend_request.insert(0, remember_asked)
-    name = written.name or f"route-{index + 1}"
     handler = _handler(config, written, forwards)
     if misses:
         handler = Limited(handler, RateLimiting(Limits(misses), reactor))

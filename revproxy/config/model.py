@@ -19,6 +19,7 @@ from attrs import Factory, field, frozen
 from revproxy.config.caching import Cache as Cache, CacheBypass as CacheBypass, CacheStore as CacheStore
 from revproxy.config.coding import Compress as Compress
 from revproxy.config.filters import Filter as Filter, FilterRule as FilterRule
+from revproxy.config.guards import BanRule as BanRule, Bans as Bans, Shed as Shed
 from revproxy.config.ratelimit import RateLimit as RateLimit
 from revproxy.config.tls import (
     Acme as Acme,
@@ -117,6 +118,8 @@ class Limits:
     body: SizeOrZero | None = None
     connections: Count | None = None
     connections_per_address: Count | None = None
+    requests: Count | None = None
+    requests_per_address: Count | None = None
     requests_per_connection: Count | None = None
 
 
@@ -130,6 +133,8 @@ class Server:
     timeouts: ClientTimeouts = ClientTimeouts()
     limits: Limits = Limits()
     minimum_rate: MinimumRate | None = MinimumRate()
+    shed: Shed | None = None
+    bans: Bans | None = None
     underscores: Literal["drop", "pass", "refuse"] = "drop"
     merge_slashes: bool = False
     forwarded: bool = False
@@ -258,9 +263,14 @@ class Buffer:
 
 @frozen(kw_only=True)
 class RouteLimits:
-    """Limits of one route; they take the place of the server's, which ``"server"`` keeps."""
+    """Limits of one route. ``body`` takes the place of the server's, which ``"server"`` keeps.
+
+    ``requests`` and ``requests_per_address`` count those of this route, beside the server's, which count all.
+    """
 
     body: SizeOrZero | Literal["server"] | None = "server"
+    requests: Count | None = None
+    requests_per_address: Count | None = None
 
 
 @frozen(kw_only=True)
@@ -283,7 +293,8 @@ class Route:
 
     ``upgrade`` names the protocols a client may switch to; ``minimum_rate`` and ``limits`` of a
     route take the place of the server's; ``minimum_rate`` of ``"server"`` keeps the server's.
-    ``compress`` and ``filter`` may be written ``true`` for the defaults of their tables.
+    ``compress`` and ``filter`` may be written ``true`` for the defaults of their tables. ``priority`` says who goes
+    first where the server sheds load: ``"low"`` first, ``"critical"`` never.
     """
 
     name: Name | None = None
@@ -293,6 +304,7 @@ class Route:
     limits: RouteLimits | None = None
     minimum_rate: MinimumRate | Literal["server"] | None = "server"
     rate_limit: tuple[RateLimit, ...] = ()
+    priority: Literal["normal", "critical", "low"] = "normal"
     buffer: Buffer | None = None
     filter: Filter | None = None
     compress: Compress | None = None

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 from revproxy.config.errors import either, nearest, wrong
+from revproxy.limits.refusals import REFUSED, WORDS
 
 #: What a failed try may be: no connection, none of a response, none in time. Statuses come beside.
 RETRY_ON = ("connect", "reset", "timeout")
@@ -62,6 +63,21 @@ def retry_condition(value: object) -> str:
         if text.isascii() and text.isdigit():
             raise wrong(text, "is not known here", "write a status without quotes")
         raise wrong(text, "is not known here", hint, nearest(text, RETRY_ON))
+    return text
+
+
+def ban_condition(value: object) -> str:
+    """``"refused"``, the word of a fault, or a status from 400 on, as text."""
+    hint = 'write "refused", the word of a fault such as "no-route", or a status such as 404'
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not 400 <= value <= 599:
+            raise wrong(value, "is no status to ban for", "write one from 400 to 599")
+        return str(value)
+    text = _string(value, "something to ban for", hint)
+    if text != REFUSED and text not in WORDS:
+        if text.isascii() and text.isdigit():
+            raise wrong(text, "is not known here", "write a status without quotes")
+        raise wrong(text, "is not known here", hint, nearest(text, (REFUSED, *WORDS)))
     return text
 
 

@@ -40,7 +40,7 @@ SHORT: dict[type, tuple[str, type, str]] = {
 }
 
 #: Tables that a switch may stand for, where none is needed: ``true`` is the table with its defaults.
-SWITCHES: frozenset[type] = frozenset({model.Cache, model.Compress, model.Filter})
+SWITCHES: frozenset[type] = frozenset({model.Bans, model.Cache, model.Compress, model.Filter, model.Shed})
 
 
 @frozen

@@ -18,7 +18,7 @@ from revproxy.config import variables
 from revproxy.config.errors import Wrong, nearest, show, wrong
 from revproxy.config.hosts import NETWORK_HINT, host_name, host_pattern, network, upstream_host
 from revproxy.config.identities import identity
-from revproxy.config.portions import portion, retry_condition, status_class, status_range, tier
+from revproxy.config.portions import ban_condition, portion, retry_condition, status_class, status_range, tier
 from revproxy.config.units import MOST_REQUESTS, Requests, parse_duration, parse_rate, parse_requests, parse_size
 from revproxy.filters.linear import NotLinear, compile_pattern
 from revproxy.filters.rules import OWN
@@ -376,6 +376,7 @@ def _secret(value: object) -> str:
 
 #: The words of :mod:`revproxy.config.model` and who reads them.
 PARSERS: dict[str, Callable[[object], Any]] = {
+    "ban condition": ban_condition,
     "brotli level": _integer(0, 11, "a level"),
     "changed field": _changed_field,
     "cookie name": _cookie_name,

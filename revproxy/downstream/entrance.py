@@ -86,6 +86,10 @@ class Entrance(EnteringWire):
             return
         self._buffer = b""
         if said.source is not None:
+            bans = self.engine.bans
+            if bans is not None and bans.holds(said.source[0]):
+                self.cut()
+                return
             refused = self.engine.refuses(said.source[0])
             if refused is not None:
                 self.refuse(refused, "", said.source[0])

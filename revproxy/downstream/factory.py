@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from revproxy.downstream.entrance import Entrance
 from revproxy.downstream.http1 import ClientConnection
-from revproxy.downstream.refusal import Refusal
+from revproxy.downstream.refusal import Dropped, Refusal
 from revproxy.engine import Engine
 from revproxy.http.forwarding import forwarded_lines
 from revproxy.http.message import Arrival
@@ -32,6 +32,7 @@ class ClientFactory(Factory):
     :param proxied: whether an address has to begin with a PROXY header.
     :param http2: whether HTTP/2 is taken: negotiated on a TLS transport of somebody else's, else with prior knowledge.
     :param patience: seconds until HTTP begins.
+    :param bare: whether the listener itself asks for protocols: it closes where there is none.
     :ivar port: the port that clients connect to; known once the listener is there.
     """
 
@@ -55,6 +56,7 @@ class ClientFactory(Factory):
         proxied: Callable[[str], bool] | None = None,
         http2: bool = False,
         patience: float = 10.0,
+        bare: bool = False,
     ) -> None:
         self.engine = engine
         self.listen = listen
@@ -65,6 +67,7 @@ class ClientFactory(Factory):
         self.negotiates = http2 and scheme == b"https" and terminator is None
         self.http2 = http2
         self.patience = patience
+        self.bare = bare
         self.port = 0
         self.local = ""
         self._direct = terminator is None and proxied is None and not http2
@@ -83,9 +86,11 @@ class ClientFactory(Factory):
         self.local = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}" if host else "localhost"
 
     def buildProtocol(self, address: Any) -> Any:
-        """A connection for a client, or a refusal when there are too many."""
+        """A connection for a client, a refusal when there are too many, or nothing for one that is banned."""
         engine = self.engine
         peer = getattr(address, "host", "")
+        if engine.bans is not None and engine.bans.holds(peer):
+            return None if self.bare else Dropped()
         refused = engine.refuses(peer)
         if refused is not None:
             return Refusal(engine, refused, peer)

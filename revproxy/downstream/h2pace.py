@@ -71,10 +71,12 @@ class PacedStream:
                 self._window_bytes = 0
             elif now >= self._body_at + timeouts.body:
                 exchange.fail(CLIENT_BODY_TIMEOUT)
+                self.connection.too_slow(self)
                 return False
             elif rate is not None and now >= self._window_at + rate[1]:
                 if self._window_bytes < rate[0] * (now - self._window_at):
                     exchange.fail(CLIENT_BODY_SLOW)
+                    self.connection.too_slow(self)
                     return False
                 self._window_at = now
                 self._window_bytes = 0
@@ -90,6 +92,7 @@ class PacedStream:
                         self.connection.reset(self, CANCEL, True)
                     else:
                         exchange.fail(CLIENT_READS_SLOWLY)
+                    self.connection.too_slow(self)
                     return False
                 self._stall_at = now
                 self._taken = 0

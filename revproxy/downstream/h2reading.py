@@ -50,7 +50,7 @@ from revproxy.http.h2frames import (
 )
 from revproxy.http.hpack import BlockWriter
 from revproxy.http.message import Arrival
-from revproxy.wire import NEVER
+from revproxy.wire import AT_ONCE, NEVER, QUEUED
 
 if TYPE_CHECKING:
     from revproxy.engine import Engine
@@ -102,6 +102,7 @@ class ReadingHttp2(WindowedHttp2):
             data = self._buffer + data
         at = 0
         size = len(data)
+        begun = 0
         head = HEAD.unpack_from
         try:
             while size - at >= 9:
@@ -119,6 +120,10 @@ class ReadingHttp2(WindowedHttp2):
                 if self._block_id and kind != CONTINUATION:
                     raise FrameError(PROTOCOL_ERROR, "a field block was interrupted")
                 if kind == HEADERS:
+                    begun += 1
+                    if begun > AT_ONCE:
+                        self._take_turns(data[at - length - 9 :])
+                        return
                     self._headers(flags, stream & 0x7FFFFFFF, payload)
                 elif kind == DATA:
                     self._data(flags, stream & 0x7FFFFFFF, payload)
@@ -140,6 +145,26 @@ class ReadingHttp2(WindowedHttp2):
             if at or self._partial_at == NEVER:
                 self._partial_at = self.clock.seconds()
                 self._sweep_soon()
+
+    def _take_turns(self, rest: bytes) -> None:
+        """Those were many requests: others get their turn before the rest."""
+        self._buffer = rest
+        self._partial_at = NEVER
+        self.dataReceived = self._wait
+        self.pause_reading(QUEUED)
+        self.clock.callLater(0, self._next_turn)
+
+    def _wait(self, data: bytes) -> None:
+        self._buffer += data
+
+    def _next_turn(self) -> None:
+        if self.dataReceived != self._wait or self.transport is None:
+            return
+        self.dataReceived = self._read
+        data, self._buffer = self._buffer, b""
+        self._read(data)
+        if self.dataReceived == self._read:
+            self.resume_reading(QUEUED)
 
     def _other(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         """The frames that are rare, each of them worth something of the allowance."""

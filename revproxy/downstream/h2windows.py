@@ -16,7 +16,7 @@ from revproxy.downstream.calm import FINISHED_WORTH, RESETS, RESETS_AGAIN, Allow
 from revproxy.downstream.h2closing import ClosingHttp2
 from revproxy.downstream.h2stream import Http2Stream
 from revproxy.fault import CLIENT_BAD_BODY, Fault
-from revproxy.http.h2frames import FRAME, WINDOW, rst_stream, window_update
+from revproxy.http.h2frames import FRAME, NO_ERROR, WINDOW, rst_stream, window_update
 from revproxy.http.message import Arrival
 from revproxy.wire import NEVER, PEER_FULL
 
@@ -141,6 +141,16 @@ class WindowedHttp2(ClosingHttp2):
         self.send(rst_stream(stream_id, code))
         if self._resets.spend(self.clock.seconds()):
             self._flood("streams that have to be reset")
+
+    def too_slow(self, stream: Http2Stream) -> None:
+        """The client was given up on this stream: nothing more is waited for, and no further requests are taken.
+
+        The others are finished; a connection that did nothing else ends at once, as in HTTP/1.1.
+        """
+        if stream.stream_id in self._streams:
+            self.reset(stream, NO_ERROR, False)
+        if not self._closing:
+            self._leave()
 
     def has(self, stream: Http2Stream) -> bool:
         """Whether a stream is not over."""

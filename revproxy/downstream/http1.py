@@ -34,7 +34,7 @@ from revproxy.http.blocks import RequestBlock
 from revproxy.http.h1 import ChunkedReader, find_flaw
 from revproxy.http.message import Arrival, Field, Headers, Request
 from revproxy.stream import DONE
-from revproxy.wire import NEVER, QUEUED, ignore
+from revproxy.wire import AT_ONCE, NEVER, QUEUED, ignore
 
 if TYPE_CHECKING:
     from revproxy.engine import Engine
@@ -350,11 +350,22 @@ class ClientConnection(AnsweringWire):
     def _read_on(self) -> None:
         """Take the requests that wait, as far as they are answered at once."""
         self._looping = True
+        left = AT_ONCE
         while self._buffer and self.exchange is None and self.dataReceived == self._read_head:
+            if not left:
+                self.dataReceived = self._hold
+                self.clock.callLater(0, self._next_turn)
+                break
+            left -= 1
             data, self._buffer = self._buffer, b""
             if not self._read_head(data):
                 break
         self._looping = False
+
+    def _next_turn(self) -> None:
+        """Others had their turn."""
+        if self.exchange is None and self.transport is not None and self.dataReceived == self._hold:
+            self._over()
 
     def drained(self) -> None:
         super().drained()

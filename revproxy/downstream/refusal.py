@@ -31,6 +31,14 @@ class Refusal(Protocol):
         """Not listened to."""
 
 
+class Dropped(Protocol):
+    """Cuts the connection at once: for banned addresses, where something stands between the listener and us."""
+
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        transport.abortConnection()
+
+
 def refusal(fault: Fault, fields: bytes = b"") -> bytes:
     """A whole response that ends the connection."""
     kind, body = error_page(fault.status, None, b"-")

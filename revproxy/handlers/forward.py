@@ -113,7 +113,7 @@ class Forward(Rules):
             if timer.active():
                 timer.cancel()
 
-        exchange.on_finished = finished
+        exchange.when_finished(finished)
 
     # -- 5: a connection to the backend
 

@@ -10,7 +10,7 @@ Rules of this module:
 from __future__ import annotations
 
 from collections.abc import Callable
-from socket import AF_INET, AF_INET6, inet_ntoa, inet_pton
+from socket import AF_INET, AF_INET6, inet_ntoa, inet_ntop, inet_pton
 
 #: Addresses that are remembered with what they count as; the clients of the moment.
 _REMEMBERED = 4096
@@ -48,9 +48,15 @@ def _network(address: str, ipv4: int, ipv6: int) -> str:
             return address
     if len(packed) == 16:
         if not packed.startswith(_MAPPED):
-            return f"{int.from_bytes(packed, 'big') >> (128 - ipv6):x}"
+            network = int.from_bytes(packed, "big") >> (128 - ipv6) << (128 - ipv6)
+            return f"{inet_ntop(AF_INET6, network.to_bytes(16, 'big'))}/{ipv6}"
         packed = packed[12:]
     if ipv4 == 32:
         return inet_ntoa(packed)
     kept = int.from_bytes(packed, "big") >> (32 - ipv4) << (32 - ipv4)
     return inet_ntoa(kept.to_bytes(4, "big"))
+
+
+#: Under what an address is counted where nobody says otherwise: ``192.0.2.1`` itself, ``2001:db8::1`` as
+#: ``2001:db8::/64``.
+counted = address_counter()

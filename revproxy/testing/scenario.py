@@ -14,6 +14,7 @@ from revproxy.config.endpoints import client_endpoint, split_endpoint
 from revproxy.config.load import load_text
 from revproxy.config.model import Config
 from revproxy.downstream.factory import ClientFactory
+from revproxy.downstream.refusal import Dropped
 from revproxy.engine import Engine
 from revproxy.listener import client_factory
 from revproxy.testing.memory import Connector, MemoryReactor, MemoryTransport
@@ -131,7 +132,7 @@ class Scenario:
         address = IPv4Address("TCP", peer, 40000 + len(self._clients))
         protocol = factory.buildProtocol(address)
         client.transport = MemoryTransport(self.reactor, client, factory.local, address)
-        client.transport.connect(protocol)
+        client.transport.connect(Dropped() if protocol is None else protocol)
         self.reactor.settle()
         return client
 
@@ -181,6 +182,7 @@ class Scenario:
                 if backend.active:
                     wrong.append(f"{name}: {backend.name}: {backend.active} requests are counted that are over")
             upstream.close()
+        self.engine.rest()
         self.reactor.settle()
         left: Any = self.reactor.getDelayedCalls()
         if left:

@@ -45,6 +45,11 @@ class WaitingRoom:
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def length(self) -> int:
+        """How many may wait."""
+        return self._length
+
     def join(self, exchange: Exchange, find: Find, go: Go, wish: Hashable = None) -> None:
         """Wait until ``find`` gives a backend; a failure of the exchange when that takes too long.
 

@@ -35,10 +35,24 @@ target = 4096
 body = "10MB"
 connections = 1000
 connections_per_address = 10
+requests = 500
+requests_per_address = 5
 requests_per_connection = 100
 [server.minimum_rate]
 rate = "1KB/s"
 over = "20s"
+
+[server.shed]
+lag = "50ms"
+queue = "80%"
+[server.bans]
+addresses = "198.51.100.0/24"
+allow = ["private"]
+[[server.bans.rules]]
+when = ["refused", "no-route", 404]
+count = 3
+within = "10s"
+ban = "1h"
 
 [access_log]
 enabled = false
@@ -129,7 +143,8 @@ rate_limit = [
     { rate = "1000/h", burst = 50, by = "header:X-Key", missing = "pass", ipv4 = 24, ipv6 = 48, keys = 5 },
     { rate = "5/d", delay = "2s", waiting = 9, status = 503, hits = false, fields = "refused", name = "daily" },
 ]
-limits = { body = "off" }
+limits = { body = "off", requests = 9, requests_per_address = 2 }
+priority = "low"
 buffer = { request = "1MB", response = "off" }
 filter = { threshold = 7, mode = "detect", paranoia = 2, except = [1001, "10001"], body = "1KB", rules = [
   { id = 10001, name = "old", pattern = "^/old", in = "path", score = 3 }] }
@@ -219,9 +234,17 @@ EXPECTED = m.Config(
             body=10 * 1024**2,
             connections=1000,
             connections_per_address=10,
+            requests=500,
+            requests_per_address=5,
             requests_per_connection=100,
         ),
         minimum_rate=m.MinimumRate(rate=1024.0, over=20.0),
+        shed=m.Shed(lag=0.05, queue=0.8),
+        bans=m.Bans(
+            rules=(m.BanRule(when=("refused", "no-route", "404"), count=3, within=10.0, ban=3600.0),),
+            addresses=("198.51.100.0/24",),
+            allow=("private",),
+        ),
         underscores="pass",
         merge_slashes=True,
         forwarded=True,
@@ -331,7 +354,8 @@ EXPECTED = m.Config(
                 m.RateLimit(rate="1000/h", burst=50, by="header:x-key", missing="pass", ipv4=24, ipv6=48, keys=5),
                 m.RateLimit(rate="5/d", delay=2.0, waiting=9, status=503, hits=False, fields="refused", name="daily"),
             ),
-            limits=m.RouteLimits(body=None),
+            limits=m.RouteLimits(body=None, requests=9, requests_per_address=2),
+            priority="low",
             buffer=m.Buffer(request=1024**2, response=None),
             filter=m.Filter(
                 threshold=7,

@@ -430,3 +430,23 @@ def test_srv_has_no_port() -> None:
     text = GOOD.replace("[upstreams.api]", "[upstreams.api]\nsrv = '_http._tcp.api.internal:80'")
     with pytest.raises(ConfigError, match="has a port; SRV records say the ports themselves"):
         load_text(text, source="F")
+
+
+@pytest.mark.parametrize(
+    ("written", "key", "text"),
+    [
+        ('bans = { rules = [{ when = "refuse" }] }', "server.bans.rules[0].when", 'did you mean "refused"?'),
+        ('bans = { rules = [{ when = "no-rout" }] }', "server.bans.rules[0].when", 'did you mean "no-route"?'),
+        ("bans = { rules = [{ when = 200 }] }", "server.bans.rules[0].when", "write one from 400 to 599"),
+        ('bans = { rules = [{ when = "404" }] }', "server.bans.rules[0].when", "without quotes"),
+        ("bans = { rules = [{ when = [] }] }", "server.bans.rules[0].when", "is empty"),
+        ("bans = { rules = [{ count = 1001 }] }", "server.bans.rules[0].count", "write 1000 or less"),
+        ('bans = { allow = "10.0.0.1/8" }', "server.bans.allow", "10.0.0.0/8"),
+        ("shed = 5", "server.shed", "true or false"),
+        ('shed = { queue = "101%" }', "server.shed.queue", "100%"),
+    ],
+)
+def test_protection(written: str, key: str, text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_text(f'[server]\n{written}\n[[listen]]\nendpoint = "tcp:1"\n[[routes]]\nrespond = 200\n')
+    assert [(problem.key, text in str(problem)) for problem in caught.value.errors] == [(key, True)]

@@ -729,3 +729,24 @@ def test_a_client_that_leaves_within_the_response(play):
     client.reset()
     assert backend.connection.ended == "reset"
     assert [record.fault for record in scenario.log] == ["client-gone"]
+
+
+def test_a_heap_of_requests_leaves_others_their_turn(play_once):
+    scenario = play_once(toml(route="respond = 204"))
+    client, other = scenario.client(), scenario.client()
+    turns = []
+    later = scenario.reactor.callLater
+
+    def count(delay, call, *args, **kwargs):
+        if getattr(call, "__name__", "") == "_next_turn":
+            turns.append(delay)
+        return later(delay, call, *args, **kwargs)
+
+    scenario.reactor.callLater = count
+    client.send(get() * 100)
+    for _ in range(100):
+        client.expect_response(204)
+    client.expect_nothing()
+    assert turns == [0] * 12
+    other.send(get())
+    other.expect_response(204)

@@ -595,6 +595,40 @@ def test_an_upload_that_stops(play_once):
     stream = client.begin(POST, ended=False)
     scenario.advance(12)
     assert client[stream].status == b"408"
+    # nothing more is waited for, and nothing more is taken
+    assert client[stream].reset == 0
+    assert client.goaways == [(stream, 0)]
+    assert client.peer.ended == "closed"
+
+
+def test_a_slow_upload_does_not_end_what_else_goes_on(play_once):
+    scenario, client, backend = met(play_once)
+    slow = client.begin(POST, ended=False)
+    other = client.begin()
+    scenario.advance(12)
+    assert client[slow].status == b"408"
+    backend.connections[-1].send(OK)
+    client.read()
+    assert client[other].status == b"200"
+    assert client.goaways == [(other, 0)]
+    assert client.peer.ended == "closed"
+
+
+def test_a_heap_of_requests_leaves_others_their_turn(play_once):
+    scenario, client, _backend = met(play_once, LISTEN + '[[routes]]\nmatch = { path = "/" }\nrespond = 204\n')
+    turns = []
+    later = scenario.reactor.callLater
+
+    def count(delay, call, *args, **kwargs):
+        if getattr(call, "__name__", "") == "_next_turn":
+            turns.append(delay)
+        return later(delay, call, *args, **kwargs)
+
+    scenario.reactor.callLater = count
+    streams = range(1, 180, 2)
+    client.send(b"".join([client.head(stream, GET) for stream in streams]))
+    assert [client[stream].status for stream in streams] == [b"204"] * 90
+    assert turns == [0] * 11
 
 
 def test_a_client_that_asks_and_does_not_read(play_once):

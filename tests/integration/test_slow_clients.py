@@ -1,0 +1,75 @@
+"""Clients that are slow on purpose, many of each kind: others don't notice, they are gone in time, they take little.
+
+Each test prints a line of figures: ``pytest -rP``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.integration.attacked import Good, standing
+from tests.integration.harness import until
+
+#: Short, so that the limits are there soon.
+LIMIT = 1.5
+_CONFIG = f"""
+[server]
+timeouts = {{ head = "{LIMIT}s", body = "{LIMIT}s", keep_alive = "{LIMIT}s" }}
+minimum_rate = {{ rate = "1KB/s", over = "{LIMIT}s" }}
+"""
+#: Seconds after which an offender is gone: its limit, two looks at who is slow (a second each, in HTTP/2), and one
+#: for a machine that has much to do.
+GONE = LIMIT + 2.0 + 1.0
+#: Bytes that a slow client may take.
+EACH = 256 * 1024
+KINDS = ("idle", "slow-head", "slow-body", "slow-reader")
+
+
+@pytest.mark.parametrize(
+    ("hows", "count"),
+    [
+        (("h1", "tls", "h2"), 34),
+        pytest.param(("h1",), 500, marks=pytest.mark.slow),
+        pytest.param(("tls",), 500, marks=pytest.mark.slow),
+        pytest.param(("h2",), 500, marks=pytest.mark.slow),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, tuple) else str(value),
+)
+def test_slow_clients(tmp_path: Path, hows: tuple[str, ...], count: int) -> None:
+    kinds = [f"{kind}:{how}:{count}" for how in hows for kind in KINDS]
+    with standing(tmp_path, _CONFIG) as stand:
+        proxy = stand.proxy
+        good = Good(proxy.port, 4, 0.05)
+        time.sleep(0.3)
+        before, descriptors = proxy.memory(), proxy.descriptors()
+        attack = stand.attack(",".join(kinds), 60, "--once")
+        began = time.monotonic()
+        most = there = 0
+
+        def gone() -> bool:
+            nonlocal most, there
+            most, there = max(most, proxy.memory()), max(there, proxy.descriptors() - descriptors)
+            # what is pooled for the origin stays
+            return proxy.descriptors() <= descriptors + 8
+
+        until(gone, "they are gone", GONE + (0 if count < 100 else 25))
+        took = time.monotonic() - began
+        good.stop()
+        attack.signal(15)
+        each = (most - before) / (count * len(kinds))
+        faults = Counter(str(line["fault"]) for line in stand.lines())
+        print(
+            f"{' '.join(kinds)}: gone {took:.1f} s after the last came, {there} descriptors at most, "
+            f"{each / 1024:.1f} KB each; others: {len(good.took)} requests, {max(good.took) * 1000:.0f} ms at most; "
+            f"{dict(faults)}"
+        )
+        assert there > count * len(kinds) / 4
+        assert good.troubles == []
+        assert max(good.took) < 1.0
+        assert each < EACH
+        assert faults["client-reads-slowly"] >= count * len(hows) * 0.9
+        assert faults["client-body-slow"] + faults["client-body-timeout"] >= count * len(hows) * 0.9
