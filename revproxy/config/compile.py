@@ -8,6 +8,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from revproxy.access.files import NetworkFiles
+from revproxy.access.rules import compile_access
 from revproxy.cache.compile import compile_rules
 from revproxy.cache.handler import Cache
 from revproxy.cache.pending import Pending
@@ -24,6 +26,9 @@ from revproxy.handlers.split import Split
 from revproxy.http.forwarding import hidden_names
 from revproxy.http.rewrite import prefix_mapping
 from revproxy.keys import key_reader
+from revproxy.middleware.access import GuardedTable, access_hook
+from revproxy.middleware.bodies import body_rules
+from revproxy.middleware.browsers import cookies, cors, security_headers
 from revproxy.middleware.buffer import buffering
 from revproxy.middleware.compress import compressing, narrowing, remember_asked
 from revproxy.middleware.headers import request_changes, response_changes
@@ -66,9 +71,12 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
     forwards = _Forwards(upstreams, hide, config.server.forwarded)
     stores: dict[str, tuple[Store, Pending]] = {}
     entries = []
+    files = NetworkFiles(config.base, reactor)
     for index, route in enumerate(config.routes):
         try:
-            entries.append(_entry(config, route, index, forwards, stores, reactor))
+            entries.append(_entry(config, route, index, forwards, stores, files, reactor))
+        except ConfigError as e:  # a list of networks, with its own lines
+            problems += e.errors
         except MissingPackage as e:
             line = locate(config.source, ("routes", index, "compress")) if config.source else None
             problems.append(Problem(key=f"routes[{index}].compress", text=str(e), line=line, source=config.source))
@@ -76,9 +84,27 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
             line = locate(config.source, ("routes", index)) if config.source else None
             name = f" ({route.name})" if route.name else ""
             problems.append(Problem(key=f"routes[{index}]{name}", text=str(e), line=line, source=config.source))
+    guarded = config.server.access
+    if guarded is not None:
+        try:
+            refuses = compile_access(guarded, files.get)
+        except ConfigError as e:
+            problems += e.errors
     if problems:
         raise ConfigError(problems)
-    return RouteTable.build(entries, upstreams, {place: store for place, (store, _) in stores.items()})
+    kept = {place: store for place, (store, _) in stores.items()}
+    table: RouteTable
+    if guarded is None:
+        table = RouteTable.build(entries, upstreams, kept)
+    else:
+        table = guarded_table = GuardedTable.build(entries, upstreams, kept)
+        guarded_table.guard(refuses, guarded.status, _told(config.server.security_headers))
+    table.live = tuple(files.all.values())
+    return table
+
+
+def _told(written: model.SecurityHeaders | None) -> tuple[Any, ...]:
+    return () if written is None else (security_headers(written),)
 
 
 class _Forwards:
@@ -103,8 +129,10 @@ def _entry(
     index: int,
     forwards: _Forwards,
     stores: dict[str, tuple[Store, Pending]],
+    files: NetworkFiles,
     reactor: Any,
 ) -> Entry:
+    """A route. Hooks for requests, in order: who is let in, what may be sent, preflights, the user's own."""
     server = config.server
     client_request: list[Any] = []
     backend_request: list[Any] = []
@@ -116,10 +144,26 @@ def _entry(
         "backend-response": backend_response,
         "client-response": client_response,
     }
+    told = config.server.security_headers if written.security_headers == "server" else written.security_headers
+    assert not isinstance(told, str)
+    client_response += _told(told)  # the first here is the last to run
+    if written.cookies is not None:
+        client_response.append(cookies(written.cookies))
+    if written.access is not None:
+        client_request.append(access_hook(compile_access(written.access, files.get), written.access.status))
+    limits = model.RouteLimits() if written.limits is None else written.limits
+    max_body = server.limits.body if limits.body == "server" else limits.body
+    assert not isinstance(max_body, str)
+    if written.content_types or limits.body_by_type:
+        client_request.append(body_rules(written.content_types, limits.body_by_type, max_body))
+    if written.cors is not None:
+        answers, tells = cors(written.cors)
+        client_request.append(answers)
+        client_response.append(tells)
     compression = None
     if written.compress is not None:
         compression = compressing(written.compress)
-        backend_response.append(compression)  # the first here is the last to run
+        backend_response.append(compression)
     for middleware in written.middleware:
         points[middleware.at].append(policy(middleware, reactor, config.base))
     if written.buffer is not None and written.buffer.request is not None:
@@ -141,7 +185,7 @@ def _entry(
     if server.via_response and server.via is not None:
         via = model.HeaderChanges(add={"Via": f"1.1 {server.via}"})
         client_response.append(response_changes(via))
-    if written.compress is not None and backend_request:
+    if backend_request and (written.compress is not None or written.cors is not None):
         backend_request.insert(0, remember_asked)
     name = written.name or f"route-{index + 1}"
     handler = _handler(config, written, forwards)
@@ -160,7 +204,6 @@ def _entry(
         passing = (handler.passed,)
     alone = not passing and not client_response and len(backend_response) == 1
     rate = server.minimum_rate if written.minimum_rate == "server" else written.minimum_rate
-    body = "server" if written.limits is None else written.limits.body
     route = Route(
         name=name,
         handler=handler,
@@ -169,7 +212,7 @@ def _entry(
         # the last to see the request is the first to see the response
         backend_response=(*passing, *reversed(backend_response)),
         client_response=tuple(reversed(client_response)),
-        max_body=server.limits.body if isinstance(body, str) else body,
+        max_body=_outermost(max_body, limits.body_by_type),
         minimum_rate=None if rate is None or isinstance(rate, str) else (rate.rate, rate.over),
         upgrade=frozenset(token.lower().encode("ascii") for token in written.upgrade),
         buffer_response=(written.buffer and written.buffer.response) or 0,
@@ -182,6 +225,13 @@ def _entry(
         paths=[path.encode("utf-8") for path in written.match.path],
         conditions=conditions(written.match),
     )
+
+
+def _outermost(most: int | None, by_type: Mapping[str, int | None]) -> int | None:
+    """What no body may exceed, whatever its type: the hook for types sets the limit of each."""
+    if most is None or None in by_type.values():
+        return None
+    return max(most, *(limit for limit in by_type.values() if limit is not None)) if by_type else most
 
 
 def _cache(

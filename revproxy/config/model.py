@@ -16,6 +16,8 @@ from typing import Any, Literal
 
 from attrs import Factory, field, frozen
 
+from revproxy.config.access import Access as Access
+from revproxy.config.browsers import Cookies as Cookies, Cors as Cors, SecurityHeaders as SecurityHeaders
 from revproxy.config.caching import Cache as Cache, CacheBypass as CacheBypass, CacheStore as CacheStore
 from revproxy.config.coding import Compress as Compress
 from revproxy.config.tls import (
@@ -70,6 +72,7 @@ from revproxy.config.words import (
     Status,
     Template,
     Text,
+    TypePattern,
 )
 
 #: Fields of a backend's response that would tell a client what stands behind the proxy.
@@ -134,6 +137,8 @@ class Server:
     via: Pseudonym | None = "revproxy"
     via_response: bool = False
     hide: tuple[FieldName, ...] = IDENTITY_FIELDS
+    access: Access | None = None
+    security_headers: SecurityHeaders | None = None
 
 
 @frozen(kw_only=True)
@@ -255,9 +260,13 @@ class Buffer:
 
 @frozen(kw_only=True)
 class RouteLimits:
-    """Limits of one route; they take the place of the server's, which ``"server"`` keeps."""
+    """Limits of one route; they take the place of the server's, which ``"server"`` keeps.
+
+    ``body_by_type`` has limits of their own for bodies of some media types; the most specific pattern counts.
+    """
 
     body: SizeOrZero | Literal["server"] | None = "server"
+    body_by_type: Mapping[TypePattern, SizeOrZero | None] = Factory(dict)
 
 
 @frozen(kw_only=True)
@@ -280,17 +289,23 @@ class Route:
 
     ``upgrade`` names the protocols a client may switch to; ``minimum_rate`` and ``limits`` of a
     route take the place of the server's; ``minimum_rate`` of ``"server"`` keeps the server's.
-    ``compress`` may be written ``true`` for the defaults of its table.
+    ``compress`` may be written ``true`` for the defaults of its table. Requests with a body of a type that is not among
+    ``content_types`` are refused.
     """
 
     name: Name | None = None
     match: Match = Match()
     rewrite: Rewrite | None = None
     headers: Headers | None = None
+    access: Access | None = None
     limits: RouteLimits | None = None
+    content_types: tuple[TypePattern, ...] = ()
     minimum_rate: MinimumRate | Literal["server"] | None = "server"
     buffer: Buffer | None = None
     compress: Compress | None = None
+    cors: Cors | None = None
+    cookies: Cookies | None = None
+    security_headers: SecurityHeaders | Literal["server"] | None = "server"
     upgrade: tuple[Protocol, ...] = ("websocket",)
     middleware: tuple[Middleware, ...] = ()
     cache: Cache | None = None

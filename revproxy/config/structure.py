@@ -35,11 +35,13 @@ SHORT: dict[type, tuple[str, type, str]] = {
     model.Respond: ("status", int, "write a status such as 404, or a table"),
     model.ListenTls: ("certificates", str, "write the folder of the certificates, or a table"),
     model.ClientCertificates: ("ca", str, "write the authorities' PEM file, or a table"),
+    model.Cors: ("origins", str, 'write an origin such as "https://app.example.com", or a table'),
+    model.SecurityHeaders: ("preset", str, 'write true, "strict" or a table'),
     model.Hsts: ("max_age", str, 'write a time such as "365d", or a table'),
 }
 
 #: Tables that a switch may stand for, where none is needed: ``true`` is the table with its defaults.
-SWITCHES: frozenset[type] = frozenset({model.Cache, model.Compress})
+SWITCHES: frozenset[type] = frozenset({model.Cache, model.Compress, model.SecurityHeaders, model.Cookies})
 
 
 @frozen

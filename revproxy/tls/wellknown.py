@@ -29,6 +29,7 @@ class ChallengeTable:
         self.routes = table.routes
         self.upstreams = table.upstreams
         self.stores = table.stores
+        self.live = table.live
         self._files = challenges.files
         self._route = Route(name="acme-challenge", handler=_Challenge(challenges))
 
