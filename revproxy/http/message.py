@@ -75,12 +75,22 @@ _KINDS: dict[bytes, int] = {
     b"x-original-host": FORWARDED,
     b"x-original-url": FORWARDED,  # some frameworks route by these two instead of the target
     b"x-rewrite-url": FORWARDED,
+    b"x-original-uri": FORWARDED,
+    b"x-original-method": FORWARDED,
     b"x-url-scheme": FORWARDED,
     b"front-end-https": FORWARDED,
     b"x-client-ip": FORWARDED,
     b"x-cluster-client-ip": FORWARDED,
     b"true-client-ip": FORWARDED,
     b"x-real-ip": FORWARDED,
+    b"cf-connecting-ip": FORWARDED,
+    b"cf-connecting-ipv6": FORWARDED,
+    b"fastly-client-ip": FORWARDED,
+    b"fly-client-ip": FORWARDED,
+    b"x-azure-clientip": FORWARDED,
+    b"x-azure-socketip": FORWARDED,
+    b"x-appengine-user-ip": FORWARDED,
+    b"proxy": FORWARDED,  # CGI makes HTTP_PROXY of it, which clients in applications obey (CVE-2016-5385)
     b"x-request-id": FORWARDED,
     b"location": MAPPED,
     b"content-location": MAPPED,
@@ -97,7 +107,19 @@ _TELL_CERTIFICATES = (
     b"x-tls-client-", b"tls-client-", b"x-mtls-", b"x-forwarded-client-cert", b"x-forwarded-tls-", b"x-forwarded-ssl-",
     b"x-arr-clientcert", b"x-arr-ssl", b"x-amzn-mtls-", b"x-amzn-tls-", b"cf-client-cert", b"cf-cert-", b"x-clientcert",
 )  # fmt: skip
-_TELL_BEGINNINGS = frozenset(name[:4] for name in _TELL_CERTIFICATES)  # most names are told apart by one look-up
+#: How fields begin by which proxies in front of an application say who a client is, or what has been checked already:
+#: oauth2-proxy, Authelia, authentik, Grafana's and Gitea's proxies, Pomerium, Vouch, Tailscale, Kong, Kubernetes, Google's
+#: IAP, AWS, Azure; and Next.js, which told its own requests by one (CVE-2025-29927). All are FORWARDED. What is signed
+#: proves itself and is not here.
+_TELL_IDENTITIES = (
+    b"x-forwarded-", b"remote-user", b"remote-groups", b"remote-name", b"remote-email", b"x-remote-user",
+    b"x-remote-group", b"x-remote-extra-", b"x-remote-uid", b"x-auth-request-", b"x-authentik-", b"x-authenticated-",
+    b"x-webauth-", b"x-pomerium-claim-", b"x-vouch-", b"tailscale-user-", b"x-consumer-", b"x-credential-identifier",
+    b"x-anonymous-consumer", b"x-goog-authenticated-user-", b"cf-access-authenticated-user-", b"x-amzn-oidc-identity",
+    b"x-ms-client-principal", b"x-middleware-subrequest",
+)  # fmt: skip
+_TELLING = _TELL_CERTIFICATES + _TELL_IDENTITIES
+_TELL_BEGINNINGS = frozenset(name[:4] for name in _TELLING)  # most names are told apart by one look-up
 
 
 #: FORWARDED fields that the proxy writes itself: nobody else's reach a backend beside them.
@@ -114,7 +136,7 @@ def kind_of(name: bytes) -> int:
         kind = _KINDS.get(name, 0)
         if kind or name[:4] not in _TELL_BEGINNINGS:
             return kind
-        return FORWARDED if name.startswith(_TELL_CERTIFICATES) else 0
+        return FORWARDED if name.startswith(_TELLING) else 0
     twin = kind_of(name.replace(b"_", b"-")) & ~MAPPED
     return UNDERSCORE | HOP if twin else UNDERSCORE
 
