@@ -108,9 +108,9 @@ _TELL_CERTIFICATES = (
     b"x-arr-clientcert", b"x-arr-ssl", b"x-amzn-mtls-", b"x-amzn-tls-", b"cf-client-cert", b"cf-cert-", b"x-clientcert",
 )  # fmt: skip
 #: How fields begin by which proxies in front of an application say who a client is, or what has been checked already:
-#: oauth2-proxy, Authelia, authentik, Grafana's and Gitea's proxies, Pomerium, Vouch, Tailscale, Kong, Kubernetes, Google's
-#: IAP, AWS, Azure; and Next.js, which told its own requests by one (CVE-2025-29927). All are FORWARDED. What is signed
-#: proves itself and is not here.
+#: oauth2-proxy, Authelia, authentik, Grafana's and Gitea's proxies, Pomerium, Vouch, Tailscale, Kong, Kubernetes,
+#: Google's IAP, AWS, Azure; and Next.js, which told its own requests by one (CVE-2025-29927). All are FORWARDED. What
+#: is signed proves itself and is not here.
 _TELL_IDENTITIES = (
     b"x-forwarded-", b"remote-user", b"remote-groups", b"remote-name", b"remote-email", b"x-remote-user",
     b"x-remote-group", b"x-remote-extra-", b"x-remote-uid", b"x-auth-request-", b"x-authentik-", b"x-authenticated-",

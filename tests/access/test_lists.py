@@ -20,7 +20,7 @@ def written(tmp_path: Path, text: str | bytes) -> str:
 
 
 def test_lines_comments_and_words(tmp_path: Path) -> None:
-    text = "\ufeff# ours\r\n10.0.0.0/8 # private\n\n  2001:db8::1\t; a list of others has semicolons\n192.0.2.1;SBL1\nloopback"
+    text = "\ufeff# ours\r\n10.0.0.0/8 # private\n\n  2001:db8::1\t; others write semicolons\n192.0.2.1;SBL1\nloopback"
     table = read_list(written(tmp_path, text))
     assert table.size == 5
     assert table.find(32, 0x0A010101) == 9

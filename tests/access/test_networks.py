@@ -36,12 +36,18 @@ def _network(prefix: tuple[int, int, int]):  # type: ignore[no-untyped-def]
 def test_the_longest_prefix_is_found(written: list[tuple[int, int, int]], values: list[int]) -> None:
     table = NetworkTable(written)
     assert table.size == len(set(written))
-    edges = [at + by for bits, first, length in written for at in (first, first + (1 << bits - length)) for by in (-1, 0)]
+    edges = [
+        at + by for bits, first, length in written for at in (first, first + (1 << bits - length)) for by in (-1, 0)
+    ]
     for bits, make in ((32, IPv4Address), (128, IPv6Address)):
         for value in values + edges:
             if not 0 <= value < 1 << bits:
                 continue
-            holding = [n.prefixlen for n in map(_network, written) if n.version == (4 if bits == 32 else 6) and make(value) in n]
+            holding = [
+                n.prefixlen
+                for n in map(_network, written)
+                if n.version == (4 if bits == 32 else 6) and make(value) in n
+            ]
             assert table.find(bits, value) == max(holding, default=-1) + 1
             if holding:
                 assert make(value) in ip_network(network_text((bits, value), max(holding)))
@@ -80,7 +86,9 @@ def test_what_is_no_address_is_none(text: str) -> None:
         assert found == (32, int(address)) or found == (128, int(address)) or getattr(address, "ipv4_mapped", None)
 
 
-@pytest.mark.parametrize("text", ["", "unknown", "_hidden", "1.2.3", "01.2.3.4", "1.2.3.4 ", "1.2.3.4\0", "::g", "1.2.3.4.5"])
+@pytest.mark.parametrize(
+    "text", ["", "unknown", "_hidden", "1.2.3", "01.2.3.4", "1.2.3.4 ", "1.2.3.4\0", "::g", "1.2.3.4.5"]
+)
 def test_these_are_no_addresses(text: str) -> None:
     assert parse_address(text) is None
 

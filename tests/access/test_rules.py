@@ -67,13 +67,22 @@ def test_networks(allow: tuple[str, ...], deny: tuple[str, ...], client: str, wh
 
 
 _NETWORKS = st.lists(
-    st.sampled_from(["0.0.0.0/0", "10.0.0.0/8", "10.0.0.0/9", "10.1.0.0/16", "10.1.2.0/24", "10.1.2.3/32", "11.0.0.0/8"]),
+    st.sampled_from(
+        ["0.0.0.0/0", "10.0.0.0/8", "10.0.0.0/9", "10.1.0.0/16", "10.1.2.0/24", "10.1.2.3/32", "11.0.0.0/8"]
+    ),
     max_size=4,
 )
 
 
-@given(_NETWORKS, _NETWORKS, _NETWORKS, st.sampled_from(["10.1.2.3", "10.1.2.4", "10.1.3.1", "10.200.0.1", "11.1.1.1", "9.9.9.9"]))
-def test_networks_in_files_count_as_those_written(allow: list[str], deny: list[str], in_file: list[str], client: str) -> None:
+@given(
+    _NETWORKS,
+    _NETWORKS,
+    _NETWORKS,
+    st.sampled_from(["10.1.2.3", "10.1.2.4", "10.1.3.1", "10.200.0.1", "11.1.1.1", "9.9.9.9"]),
+)
+def test_networks_in_files_count_as_those_written(
+    allow: list[str], deny: list[str], in_file: list[str], client: str
+) -> None:
     refuses = compile_access(Access(allow=tuple(allow), deny=(*deny, "file:x")), lambda name: List(*in_file))
     address = ip_address(client)
 
