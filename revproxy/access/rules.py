@@ -23,6 +23,8 @@ Rule = Callable[[Request], str | None]
 
 #: Bytes of User-Agent that are looked at.
 _LOOKED_AT = 1024
+#: Verdicts about clients that are remembered.
+_CLIENTS = 4096
 #: Verdicts about User-Agent fields that are remembered; there are few that are frequent.
 _REMEMBERED = 1024
 
@@ -81,9 +83,26 @@ def _sources(words: tuple[str, ...], get: Callable[[str], HasNetworks]) -> tuple
 
 def _networks(allow: tuple[HasNetworks, ...], deny: tuple[HasNetworks, ...]) -> Rule:
     only = bool(allow)
+    files = tuple(source for source in (*allow, *deny) if not isinstance(source, _Written))
+    seen = [file.table for file in files]
+    known: dict[str, str | None] = {}  # 0.4 us; parsing an address and finding it among 100,000 networks takes 1.4
 
     def rule(request: Request) -> str | None:
-        address = parse_address(request.client)
+        for at, file in enumerate(files):
+            if file.table is not seen[at]:
+                seen[at] = file.table
+                known.clear()
+        client = request.client
+        try:
+            return known[client]
+        except KeyError:
+            if len(known) >= _CLIENTS:
+                known.clear()
+            why = known[client] = judge(client)
+            return why
+
+    def judge(client: str) -> str | None:
+        address = parse_address(client)
         if address is None:
             return "allow: the client has no address" if only else None
         bits, value = address
@@ -101,7 +120,7 @@ def _networks(allow: tuple[HasNetworks, ...], deny: tuple[HasNetworks, ...]) -> 
             if allowed > denied:
                 return None
             if not denied:
-                return f"allow: {request.client} is in none of its networks"
+                return f"allow: {client} is in none of its networks"
         return f"deny: {network_text(address, denied - 1)}" if denied else None
 
     return rule
@@ -185,7 +204,7 @@ def _agents(written: tuple[str, ...]) -> Rule:
             if name == b"user-agent":
                 agent = agent[:_LOOKED_AT]
                 try:
-                    why = known[agent]  # 20 words take 1.5 us, a look-up 0.1
+                    why = known[agent]
                 except KeyError:
                     if len(known) >= _REMEMBERED:
                         known.clear()

@@ -31,7 +31,7 @@ _NAMES = {
 
 
 def security_headers(written: model.SecurityHeaders) -> Hook:
-    """A client-response hook that adds the fields a response does not have. 0.9 us for a response of eight fields."""
+    """A client-response hook that adds the fields a response does not have. 2 us for a response of eight fields."""
     preset = PRESETS[written.preset]
     plain = []
     for key, name in _NAMES.items():

@@ -173,6 +173,16 @@ def test_what_is_remembered_of_user_agents_is_bounded(monkeypatch: pytest.Monkey
     assert len(known) <= 3
 
 
+def test_what_is_remembered_of_clients_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "_CLIENTS", 3)
+    refuses = rule(deny=("10.0.0.0/8",))
+    for number in range(10):
+        assert refuses(request(f"11.0.0.{number}")) is None
+        assert refuses(request(f"10.0.0.{number}")) == "deny: 10.0.0.0/8"
+    (known,) = [cell.cell_contents for cell in refuses.__closure__ or () if isinstance(cell.cell_contents, dict)]
+    assert len(known) <= 3
+
+
 def test_everything_has_to_let_in() -> None:
     refuses = rule(deny=("10.0.0.0/8",), methods=("GET",), deny_paths=("/x",))
     assert refuses(request()) is None
