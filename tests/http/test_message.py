@@ -69,14 +69,14 @@ def test_what_tells_of_certificates_is_believed_only_from_trusted_peers(name: by
 
 
 #: What proxies tell their backends of who a client is and where it is, as their own documentation names it.
-IDENTITIES = """x-forwarded-user x-forwarded-email x-forwarded-groups x-forwarded-preferred-username x-forwarded-
-access-token x-forwarded-method x-auth-request-user x-auth-request-email remote-user remote-groups
-remote-name remote-email x-remote-user x-remote-group x-remote-extra-scopes x-authentik-username
-x-authenticated-userid x-webauth-user x-pomerium-claim-email x-vouch-user tailscale-user-login
-x-consumer-username x-credential-identifier x-anonymous-consumer x-goog-authenticated-user-email cf-
-access-authenticated-user-email x-amzn-oidc-identity x-ms-client-principal-name x-middleware-
-subrequest proxy cf-connecting-ip fastly-client-ip fly-client-ip x-azure-clientip x-original-uri
-x-original-method"""
+IDENTITIES = """x-forwarded-user x-forwarded-email x-forwarded-groups x-forwarded-preferred-username
+x-forwarded-access-token x-forwarded-method x-auth-request-user x-auth-request-email remote-user
+remote-groups remote-name remote-email x-remote-user x-remote-group x-remote-extra-scopes
+x-authentik-username x-authenticated-userid x-webauth-user x-pomerium-claim-email x-vouch-user
+tailscale-user-login x-consumer-username x-credential-identifier x-anonymous-consumer
+x-goog-authenticated-user-email cf-access-authenticated-user-email x-amzn-oidc-identity
+x-ms-client-principal-name x-middleware-subrequest proxy cf-connecting-ip fastly-client-ip
+fly-client-ip x-azure-clientip x-original-uri x-original-method"""
 
 
 @pytest.mark.parametrize("name", IDENTITIES.encode().split())
