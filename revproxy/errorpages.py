@@ -50,6 +50,7 @@ _SENTENCES: dict[int, str] = {
     408: "The request took too long to arrive. Please try again.",
     413: "What was sent is too large.",
     414: "The address is too long.",
+    415: "What was sent is of a type that is not taken here.",
     417: "What the request expects cannot be met.",
     421: "This request came to the wrong place.",
     425: "The request came too early. Please try again.",

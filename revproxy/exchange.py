@@ -52,6 +52,7 @@ class Exchange:
     :ivar route: the route taken. :ivar state: a state of the table above.
     :ivar held: body bytes that nobody took yet. :ivar replay: what was sent of the body, kept for
         another try; ``None`` when it can't be repeated.
+    :ivar max_body: bytes of the body that are taken, ``None`` for no limit; the route's, or what a hook says.
     :ivar prefix: who waits for the beginning of the body.
     :ivar tries: tries that count, the first one included. :ivar repeats: those that don't (see
         :mod:`revproxy.upstream.retry`). :ivar tried: backends that failed it.
@@ -69,10 +70,9 @@ class Exchange:
 
     __slots__ = (
         "_context", "_request_id", "asked", "backend", "client", "connect_time", "delivering", "detail",
-        "early_body", "early_end", "engine", "fault", "filter", "first_byte_time", "held", "held_size", "note",
-        "on_finished", "origin", "prefix", "quota", "received", "repeats", "replay", "request", "response", "route",
-        "sent",
-        "sink", "started", "state", "trailers", "tried", "tries", "waiting",
+        "early_body", "early_end", "engine", "fault", "filter", "first_byte_time", "held", "held_size", "max_body",
+        "note", "on_finished", "origin", "prefix", "quota", "received", "repeats", "replay", "request", "response",
+        "route", "sent", "sink", "started", "state", "trailers", "tried", "tries", "waiting",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, client: Any, request: Request) -> None:
@@ -85,6 +85,7 @@ class Exchange:
         self.state = ASKING
         self.held: list[bytes] | None = None
         self.held_size = 0
+        self.max_body: int | None = None
         self.replay: list[bytes] | None = None
         self.trailers: Sequence[Any] = ()
         self.backend: Any = None
@@ -178,7 +179,9 @@ class Exchange:
         self.route = route
         if route is None:
             self.fail(NO_ROUTE)
-        elif route.max_body is not None and (self.request.length or self.received) > route.max_body:
+            return
+        most = self.max_body = route.max_body
+        if most is not None and (self.request.length or self.received) > most:
             self.fail(CLIENT_BODY_TOO_LARGE)
         else:
             run_hooks(self, route.client_request, 0, self._handle)  # 3
@@ -224,8 +227,8 @@ class Exchange:
     def request_body(self, data: bytes) -> None:
         """Body bytes from the client."""
         self.received += len(data)
-        route = self.route
-        if route is not None and route.max_body is not None and self.received > route.max_body:
+        most = self.max_body
+        if most is not None and self.received > most:
             if self.state < TUNNEL:
                 self.fail(CLIENT_BODY_TOO_LARGE)
                 return

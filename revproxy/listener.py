@@ -19,6 +19,7 @@ from revproxy.config.conditions import in_networks
 from revproxy.config.endpoints import TLS_TYPES, server_endpoint, split_endpoint
 from revproxy.downstream.factory import ClientFactory
 from revproxy.engine import Engine
+from revproxy.middleware.browsers import hsts_value
 from revproxy.tls.acme import AcmeManager
 from revproxy.tls.challenges import Challenges
 from revproxy.tls.terminate import Terminator
@@ -102,13 +103,3 @@ class Listener:
         """No connection is left."""
         if self.terminator is not None:
             self.terminator.stop()
-
-
-def hsts_value(written: model.Hsts) -> bytes:
-    """The value of Strict-Transport-Security (RFC 6797 6.1)."""
-    value = b"max-age=%d" % int(written.max_age)
-    if written.subdomains:
-        value += b"; includeSubDomains"
-    if written.preload:
-        value += b"; preload"
-    return value

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Self
 
 from attrs import Factory, define, field
 
@@ -150,6 +150,8 @@ class RouteTable:
     routes: tuple[Route, ...] = ()
     #: Live objects that belong to this table: upstreams by name.
     upstreams: dict[str, Any] = Factory(dict)
+    #: Other live objects that belong to it; they have ``start()`` and ``close()``.
+    live: tuple[Any, ...] = ()
     #: Stores of responses: the one that routes share under ``""``, others by the names of their routes.
     stores: dict[str, Any] = Factory(dict)
     #: What measures the load and sheds it, or ``None``.
@@ -158,7 +160,7 @@ class RouteTable:
     @classmethod
     def build(
         cls, entries: Iterable[Entry], upstreams: dict[str, Any] | None = None, stores: dict[str, Any] | None = None
-    ) -> RouteTable:
+    ) -> Self:
         """A table from entries in the order they were written."""
         table = cls(upstreams=upstreams or {}, stores=stores or {})
         routes: list[Route] = []

@@ -176,6 +176,8 @@ class ReverseProxyService(MultiService):
                 upstream.start()
             except ConfigError as e:  # a members file that changed since it was checked
                 self._give_up(str(e), e)
+        for part in self.engine.table.live:
+            part.start()
         if self.owns_process:
             self._own_process()
 
@@ -263,6 +265,8 @@ class ReverseProxyService(MultiService):
             listener.close()
         for upstream in self.engine.table.upstreams.values():
             upstream.close()
+        for part in self.engine.table.live:
+            part.close()
         if self.access_log is not None:
             yield self.access_log.stop()
         if undo_signals is not None:

@@ -32,6 +32,8 @@ def shown(subject: str, *sans: str) -> dict[str, Any]:
     return {"tls": TlsInfo("example.com", "TLSv1.3", "TLS_AES_128_GCM_SHA256", client=client)}
 
 
+APP = ("Origin: https://app.example.com",)
+PUTS = "Access-Control-Request-Method: PUT"
 OPERATOR = shown("CN=ops", "DNS:ops.example.com")
 MEMBER = shown("CN=alice,O=Example", "email:ops.example.com", "URI:spiffe://example.com/opsx")
 
@@ -223,6 +225,23 @@ CASES: dict[str, list[Case]] = {
         Case("app", 200, "/?q=it%27s+fine", ("GET /?q=it%27s+fine ",)),
         Case("app", 403, "/?q=%27+or+1%3D1--"),
         Case("app", 403, "/form", fields=("Content-Type: application/json",), method="POST", body=b'{"a": "<script>"}'),
+    ],
+    "access": [
+        Case("api", 204, "/api/x", ("Access-Control-Allow-Methods: GET, PUT",), fields=(*APP, PUTS), method="OPTIONS"),
+        Case("api", 204, "/api/x", ("not Access-Control",), fields=("Origin: https://a.b", PUTS), method="OPTIONS"),
+        Case(
+            "api", 200, "/api/x", ("Access-Control-Allow-Origin: https://app.example.com", "Vary: Origin"), fields=APP
+        ),
+        Case("api", 200, "/api/x", ("\n\n{}",), fields=(JSON,), method="PUT", body=b"{}"),
+        Case("api", 413, "/api/x", fields=(JSON, "Content-Length: 300000"), method="PUT"),
+        Case("api", 415, "/api/x", fields=("Content-Type: text/xml",), method="PUT", body=b"<a/>"),
+        Case("admin", 404, "/admin/", ("nosniff",)),
+        Case("admin", 200, "/admin/", ("127.0.0.1:9001\n", "X-Frame-Options: DENY"), options={"peer": "10.1.2.3"}),
+        Case("admin", 404, "/admin/", options={"peer": "10.6.6.6"}),
+        Case("site", 200, "/", ("X-Frame-Options: SAMEORIGIN", "Referrer-Policy: strict-origin-when-cross-origin")),
+        Case("site", 403, "/", fields=("User-Agent: SQLMap/1.7",)),
+        Case("", 403, "/.git/config", ("nosniff",)),
+        Case("", 403, "/", options={"peer": "198.51.100.7"}),
     ],
     "policies": [
         Case("account", 401, "/account/", ("Who are you?", "WWW-Authenticate: Bearer", "not X-Signed-In-As")),

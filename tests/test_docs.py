@@ -5,7 +5,8 @@ Conventions of the documents:
 * the line ``.. fragment`` before a block of TOML says that it is part of a configuration: listeners, upstreams and
   whatever else it only names are added before it is checked;
 * ``:caption: name.py`` makes a block of Python a module of that name for the other blocks of its document, and
-  ``:caption: name.toml`` a block of TOML a file beside them; one of nothing but ``backends`` is a file of members;
+  ``:caption: name.toml`` or ``name.txt`` another block a file beside them; one of nothing but
+  ``backends`` is a file of members;
 * the blocks of Python of a document run one after another, in one namespace.
 """
 
@@ -193,7 +194,7 @@ def document_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
 @pytest.mark.parametrize("block", in_language("toml"), ids=str)
 def test_toml_loads_and_compiles(block: Block, tmp_path: Path, document_modules: Callable[[Block], None]) -> None:
     document_modules(block)
-    for other in in_language("toml"):
+    for other in in_language("toml") + in_language("text"):
         if other.file == block.file and other.caption:
             (tmp_path / other.caption).write_text(other.text, "utf-8")
     if set(tomllib.loads(block.text)) == {"backends"}:

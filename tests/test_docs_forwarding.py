@@ -72,6 +72,19 @@ ORIGIN: dict[str, tuple[str, str | None, str | None]] = {
     "X-Forwarded-TLS-Client-Cert": ("MA", None, "MA"),
     "X-ARR-ClientCert": ("MA", None, "MA"),
     "X-Amzn-Mtls-Clientcert": ("MA", None, "MA"),
+    "X-Forwarded-User": ("root", None, "root"),
+    "Remote-User": ("root", None, "root"),
+    "X-Auth-Request-User": ("root", None, "root"),
+    "X-WebAuth-User": ("root", None, "root"),
+    "X-Consumer-Username": ("root", None, "root"),
+    "X-Goog-Authenticated-User-Email": ("a@b.example", None, "a@b.example"),
+    "CF-Connecting-IP": ("192.0.2.1", None, "192.0.2.1"),
+    "Fastly-Client-IP": ("192.0.2.1", None, "192.0.2.1"),
+    "X-Azure-ClientIP": ("192.0.2.1", None, "192.0.2.1"),
+    "X-Original-URI": ("/x", None, "/x"),
+    "X-Original-Method": ("DELETE", None, "DELETE"),
+    "Proxy": ("http://192.0.2.1", None, "http://192.0.2.1"),
+    "X-Middleware-Subrequest": ("middleware", None, "middleware"),
 }
 
 

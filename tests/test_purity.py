@@ -18,6 +18,7 @@ _CARRIES_OUT = {"handler", "fill", "waiting", "serving", "purging"}
 PURE += [
     f"revproxy.cache.{path.stem}" for path in sorted((ROOT / "cache").glob("[!_]*.py")) if path.stem not in _CARRIES_OUT
 ]
+PURE += [f"revproxy.access.{name}" for name in ("networks", "lists", "rules")]
 PURE += [
     "revproxy.limits.address",
     "revproxy.limits.bans",

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from revproxy.config.check_access import check_access, check_route_access, check_security
 from revproxy.config.check_filters import check_filter
 from revproxy.config.check_listen import check_listeners
 from revproxy.config.check_upstreams import check_retry, check_upstreams
@@ -30,7 +31,13 @@ _GROUP = re.compile(r"\$(?:(\$)|([0-9]+)|\{([^{}]*)\})?")
 
 def check(config: Config) -> list[Found]:
     """Everything in ``config`` that does not agree; an empty list when all does."""
-    return [*_bans(config), *check_listeners(config), *check_upstreams(config.upstreams, config.base), *_routes(config)]
+    return [
+        *_bans(config),
+        *check_listeners(config),
+        *_server(config),
+        *check_upstreams(config.upstreams, config.base),
+        *_routes(config),
+    ]
 
 
 def _bans(config: Config) -> Iterator[Found]:
@@ -41,6 +48,13 @@ def _bans(config: Config) -> Iterator[Found]:
             yield Found((*key, "count"), f"is more than can be remembered; write {_MOST_COUNTED} or less")
         if not rule.when:
             yield Found((*key, "when"), 'is empty; write "refused", words of faults, or statuses')
+
+
+def _server(config: Config) -> Iterator[Found]:
+    if config.server.access is not None:
+        yield from check_access(("server", "access"), config.server.access, config.base)
+    if config.server.security_headers is not None:
+        yield from check_security(("server", "security_headers"), config.server.security_headers)
 
 
 def _routes(config: Config) -> Iterator[Found]:
@@ -67,6 +81,7 @@ def _routes(config: Config) -> Iterator[Found]:
             yield from check_retry((*key, "retry"), route.retry)
         if route.filter is not None:
             yield from check_filter((*key, "filter"), route.filter)
+        yield from check_route_access(key, route, config.base)
         if route.rewrite is not None:
             yield from _rewrite((*key, "rewrite"), route.rewrite)
         if route.redirect is not None:

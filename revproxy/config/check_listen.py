@@ -92,7 +92,7 @@ def _tls(key: Key, tls: ListenTls, config: Config) -> Iterator[Found]:
     if tls.client is not None and tls.client.ca:
         yield from _authorities((*key, "client", "ca"), tls.client.ca, config.base)
     if tls.hsts is not None:
-        yield from _hsts((*key, "hsts"), tls.hsts)
+        yield from check_hsts((*key, "hsts"), tls.hsts)
     if isinstance(tls.acme, Acme):
         yield from _acme((*key, "acme"), tls.acme, config)
 
@@ -131,7 +131,8 @@ def _authorities(key: Key, file: str, base: str) -> Iterator[Found]:
         yield Found(key, text, found=name)
 
 
-def _hsts(key: Key, hsts: Hsts) -> Iterator[Found]:
+def check_hsts(key: Key, hsts: Hsts) -> Iterator[Found]:
+    """What does not agree in a table about Strict-Transport-Security."""
     if hsts.preload and not hsts.subdomains:
         yield Found((*key, "preload"), 'needs "subdomains = true": browsers preload a host with all below it')
     if hsts.preload and hsts.max_age < _PRELOADED:

@@ -8,6 +8,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from revproxy.access.files import NetworkFiles
+from revproxy.access.rules import compile_access
 from revproxy.cache.compile import compile_rules
 from revproxy.cache.handler import Cache
 from revproxy.cache.pending import Pending
@@ -26,6 +28,9 @@ from revproxy.http.rewrite import prefix_mapping
 from revproxy.keys import key_reader
 from revproxy.limits.caps import Cap
 from revproxy.limits.rate import Limit, Limits
+from revproxy.middleware.access import GuardedTable, access_hook
+from revproxy.middleware.bodies import body_rules
+from revproxy.middleware.browsers import cookies, cors, security_headers
 from revproxy.middleware.buffer import buffering
 from revproxy.middleware.compress import compressing, narrowing, remember_asked
 from revproxy.middleware.filters import filtering
@@ -77,9 +82,12 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
         raise ConfigError([Problem(key="server.rate_limit", text=str(e), line=line, source=config.source)]) from e
     entries = []
     guards = _Guards(config.server, reactor)
+    files = NetworkFiles(config.base, reactor)
     for index, route in enumerate(config.routes):
         try:
-            entries.append(_entry(config, route, index, forwards, stores, limits, reactor, guards))
+            entries.append(_entry(config, route, index, forwards, stores, limits, files, reactor, guards))
+        except ConfigError as e:  # a list of networks, with its own lines
+            problems += e.errors
         except MissingPackage as e:
             line = locate(config.source, ("routes", index, "compress")) if config.source else None
             problems.append(Problem(key=f"routes[{index}].compress", text=str(e), line=line, source=config.source))
@@ -87,11 +95,28 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
             line = locate(config.source, ("routes", index)) if config.source else None
             name = f" ({route.name})" if route.name else ""
             problems.append(Problem(key=f"routes[{index}]{name}", text=str(e), line=line, source=config.source))
+    guarded = config.server.access
+    if guarded is not None:
+        try:
+            refuses = compile_access(guarded, files.get)
+        except ConfigError as e:
+            problems += e.errors
     if problems:
         raise ConfigError(problems)
-    table = RouteTable.build(entries, upstreams, {place: store for place, (store, _) in stores.items()})
+    kept = {place: store for place, (store, _) in stores.items()}
+    table: RouteTable
+    if guarded is None:
+        table = RouteTable.build(entries, upstreams, kept)
+    else:
+        table = guarded_table = GuardedTable.build(entries, upstreams, kept)
+        guarded_table.guard(refuses, guarded.status, _told(config.server.security_headers))
     table.load = guards.load
+    table.live = tuple(files.all.values())
     return table
+
+
+def _told(written: model.SecurityHeaders | None) -> tuple[Any, ...]:
+    return () if written is None else (security_headers(written),)
 
 
 class _Forwards:
@@ -145,6 +170,7 @@ def _entry(
     forwards: _Forwards,
     stores: dict[str, tuple[Store, Pending]],
     server_limits: list[Limit],
+    files: NetworkFiles,
     reactor: Any,
     guards: _Guards,
 ) -> Entry:
@@ -160,6 +186,13 @@ def _entry(
         "backend-response": backend_response,
         "client-response": client_response,
     }
+    told = config.server.security_headers if written.security_headers == "server" else written.security_headers
+    assert not isinstance(told, str)
+    client_response += _told(told)  # the first here is the last to run
+    if written.cookies is not None:
+        client_response.append(cookies(written.cookies))
+    if written.access is not None:
+        client_request.append(access_hook(compile_access(written.access, files.get), written.access.status))
     limits = [*server_limits, *compile_limits(written.rate_limit, config.base, server.rate_limit)]
     # of answers of a cache nothing can be left out where there is none
     misses = [limit for limit in limits if not limit.hits] if written.cache is not None else []
@@ -168,6 +201,11 @@ def _entry(
         client_request.append(RateLimiting(Limits(counted), reactor))
     if any(limit.tells_all or limit.tells_refused for limit in limits):
         client_response.append(tell)  # the first here is the last to run
+    bodies = model.RouteLimits() if written.limits is None else written.limits
+    max_body = server.limits.body if bodies.body == "server" else bodies.body
+    assert not isinstance(max_body, str)
+    if written.content_types or bodies.body_by_type:
+        client_request.append(body_rules(written.content_types, bodies.body_by_type, max_body))
     compression = None
     if written.compress is not None:
         compression = compressing(written.compress)
@@ -175,6 +213,11 @@ def _entry(
     if written.filter is not None:
         # before whoever works with what a request says: authentication, the user's hooks, rewriting
         client_request.append(filtering(written.filter))
+    if written.cors is not None:
+        # a preflight has no credentials, so it is answered before anybody asks for some
+        answers, tells = cors(written.cors)
+        client_request.append(answers)
+        client_response.append(tells)
     for middleware in written.middleware:
         points[middleware.at].append(policy(middleware, reactor, config.base))
     if written.buffer is not None and written.buffer.request is not None:
@@ -196,7 +239,7 @@ def _entry(
     if server.via_response and server.via is not None:
         via = model.HeaderChanges(add={"Via": f"1.1 {server.via}"})
         client_response.append(response_changes(via))
-    if written.compress is not None and backend_request:
+    if backend_request and (written.compress is not None or written.cors is not None):
         backend_request.insert(0, remember_asked)
     handler = _handler(config, written, forwards)
     if misses:
@@ -224,7 +267,6 @@ def _entry(
         if client_response:
             at_once = tell_at_once(at_once)
     rate = server.minimum_rate if written.minimum_rate == "server" else written.minimum_rate
-    body = "server" if written.limits is None else written.limits.body
     route = Route(
         name=name,
         handler=handler,
@@ -233,7 +275,7 @@ def _entry(
         # the last to see the request is the first to see the response
         backend_response=(*passing, *reversed(backend_response), *keeping),
         client_response=tuple(reversed(client_response)),
-        max_body=server.limits.body if isinstance(body, str) else body,
+        max_body=_outermost(max_body, bodies.body_by_type),
         minimum_rate=None if rate is None or isinstance(rate, str) else (rate.rate, rate.over),
         upgrade=frozenset(token.lower().encode("ascii") for token in written.upgrade),
         buffer_response=(written.buffer and written.buffer.response) or 0,
@@ -246,6 +288,13 @@ def _entry(
         paths=[path.encode("utf-8") for path in written.match.path],
         conditions=conditions(written.match),
     )
+
+
+def _outermost(most: int | None, by_type: Mapping[str, int | None]) -> int | None:
+    """What no body may exceed, whatever its type: the hook for types sets the limit of each."""
+    if most is None or None in by_type.values():
+        return None
+    return max(most, *(limit for limit in by_type.values() if limit is not None)) if by_type else most
 
 
 def _cache(

@@ -16,7 +16,7 @@ import idna
 
 from revproxy.config.errors import nearest, wrong
 
-NETWORK_HINT = 'write a network such as "10.0.0.0/8", an address, "private" or "loopback"'
+NETWORK_HINT = 'write a network such as "10.0.0.0/8", an address, "private", "loopback" or "all"'
 #: Words that stand for networks (RFC 1918, RFC 4193, RFC 3927, RFC 6598; RFC 1122 and RFC 4291).
 NETWORKS = {
     "private": (
@@ -29,7 +29,9 @@ NETWORKS = {
         "fe80::/10",
     ),
     "loopback": ("127.0.0.0/8", "::1/128"),
+    "all": ("0.0.0.0/0", "::/0"),
 }
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 
 
@@ -78,6 +80,29 @@ def host_name(text: str) -> str:
     if len(bare) > 253 or not all(map(_LABEL.fullmatch, bare.split("."))):
         raise wrong(text, "is not a host", 'write a name such as "example.com"')
     return bare
+
+
+def cors_origin(text: str) -> str:
+    """An origin as browsers send it (RFC 6454 6.2), ``https://*.name`` or ``*``. :raises Wrong: when it is none."""
+    hint = 'write "https://app.example.com", "https://*.example.com" or "*"'
+    if text == "*":
+        return text
+    scheme, slashes, rest = text.partition("://")
+    scheme = scheme.lower()
+    if not slashes or not _SCHEME.fullmatch(scheme):
+        near = f"https://{text}" if text and not slashes and text != "null" else None
+        raise wrong(text, "is not an origin", hint, near)
+    if "/" in rest:
+        bare = rest.partition("/")[0]
+        raise wrong(text, "is not an origin", "an origin has no path", f"{scheme}://{bare}" if bare else None)
+    host, colon, port = rest.rpartition(":")
+    if not colon or rest.endswith("]"):
+        host, port = rest, ""
+    elif not (port.isascii() and port.isdigit() and len(port) <= 5 and 1 <= int(port) <= 65535):
+        raise wrong(text, "has a bad port", "a port is a number from 1 to 65535")
+    if port and int(port) == {"http": 80, "https": 443}.get(scheme):
+        port = ""  # browsers leave it out
+    return f"{scheme}://{host_pattern(host)}{f':{int(port)}' if port else ''}"
 
 
 def host_pattern(text: str) -> str:

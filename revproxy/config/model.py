@@ -16,6 +16,8 @@ from typing import Any, Literal
 
 from attrs import Factory, field, frozen
 
+from revproxy.config.access import Access as Access
+from revproxy.config.browsers import Cookies as Cookies, Cors as Cors, SecurityHeaders as SecurityHeaders
 from revproxy.config.caching import Cache as Cache, CacheBypass as CacheBypass, CacheStore as CacheStore
 from revproxy.config.coding import Compress as Compress
 from revproxy.config.filters import Filter as Filter, FilterRule as FilterRule
@@ -73,6 +75,7 @@ from revproxy.config.words import (
     Status,
     Template,
     Text,
+    TypePattern,
 )
 
 #: Fields of a backend's response that would tell a client what stands behind the proxy.
@@ -142,6 +145,8 @@ class Server:
     via_response: bool = False
     hide: tuple[FieldName, ...] = IDENTITY_FIELDS
     rate_limit: tuple[RateLimit, ...] = ()
+    access: Access | None = None
+    security_headers: SecurityHeaders | None = None
 
 
 @frozen(kw_only=True)
@@ -265,12 +270,14 @@ class Buffer:
 class RouteLimits:
     """Limits of one route. ``body`` takes the place of the server's, which ``"server"`` keeps.
 
+    ``body_by_type`` has limits of their own for bodies of some media types; the most specific pattern counts.
     ``requests`` and ``requests_per_address`` count those of this route, beside the server's, which count all.
     """
 
     body: SizeOrZero | Literal["server"] | None = "server"
     requests: Count | None = None
     requests_per_address: Count | None = None
+    body_by_type: Mapping[TypePattern, SizeOrZero | None] = Factory(dict)
 
 
 @frozen(kw_only=True)
@@ -294,20 +301,26 @@ class Route:
     ``upgrade`` names the protocols a client may switch to; ``minimum_rate`` and ``limits`` of a
     route take the place of the server's; ``minimum_rate`` of ``"server"`` keeps the server's.
     ``compress`` and ``filter`` may be written ``true`` for the defaults of their tables. ``priority`` says who goes
-    first where the server sheds load: ``"low"`` first, ``"critical"`` never.
+    first where the server sheds load: ``"low"`` first, ``"critical"`` never. Requests with a body of a type that is not
+    among ``content_types`` are refused.
     """
 
     name: Name | None = None
     match: Match = Match()
     rewrite: Rewrite | None = None
     headers: Headers | None = None
+    access: Access | None = None
     limits: RouteLimits | None = None
+    content_types: tuple[TypePattern, ...] = ()
     minimum_rate: MinimumRate | Literal["server"] | None = "server"
     rate_limit: tuple[RateLimit, ...] = ()
     priority: Literal["normal", "critical", "low"] = "normal"
     buffer: Buffer | None = None
     filter: Filter | None = None
     compress: Compress | None = None
+    cors: Cors | None = None
+    cookies: Cookies | None = None
+    security_headers: SecurityHeaders | Literal["server"] | None = "server"
     upgrade: tuple[Protocol, ...] = ("websocket",)
     middleware: tuple[Middleware, ...] = ()
     cache: Cache | None = None

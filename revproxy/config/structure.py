@@ -36,11 +36,23 @@ SHORT: dict[type, tuple[str, type, str]] = {
     model.ListenTls: ("certificates", str, "write the folder of the certificates, or a table"),
     model.ClientCertificates: ("ca", str, "write the authorities' PEM file, or a table"),
     model.RateLimit: ("rate", str, 'write a rate such as "100/s", or a table'),
+    model.Cors: ("origins", str, 'write an origin such as "https://app.example.com", or a table'),
+    model.SecurityHeaders: ("preset", str, 'write true, "strict" or a table'),
     model.Hsts: ("max_age", str, 'write a time such as "365d", or a table'),
 }
 
 #: Tables that a switch may stand for, where none is needed: ``true`` is the table with its defaults.
-SWITCHES: frozenset[type] = frozenset({model.Bans, model.Cache, model.Compress, model.Filter, model.Shed})
+SWITCHES: frozenset[type] = frozenset(
+    {
+        model.Bans,
+        model.Cache,
+        model.Compress,
+        model.Cookies,
+        model.Filter,
+        model.SecurityHeaders,
+        model.Shed,
+    }
+)
 
 
 @frozen

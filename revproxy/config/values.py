@@ -16,7 +16,7 @@ from typing import Any
 
 from revproxy.config import variables
 from revproxy.config.errors import Wrong, nearest, show, wrong
-from revproxy.config.hosts import NETWORK_HINT, host_name, host_pattern, network, upstream_host
+from revproxy.config.hosts import NETWORK_HINT, cors_origin, host_name, host_pattern, network, upstream_host
 from revproxy.config.identities import identity
 from revproxy.config.portions import ban_condition, portion, retry_condition, status_class, status_range, tier
 from revproxy.config.units import MOST_REQUESTS, Requests, parse_duration, parse_rate, parse_requests, parse_size
@@ -138,6 +138,17 @@ def _network(value: object) -> str:
     return network(_string(value, "a network", NETWORK_HINT))
 
 
+def _network_or_file(value: object) -> str:
+    text = _string(value, "a network", f'{NETWORK_HINT}, or "file:PATH"')
+    if not text.startswith("file:"):
+        return network(text)
+    return f"file:{_name(text.removeprefix('file:'))}"
+
+
+def _cors_origin(value: object) -> str:
+    return cors_origin(_string(value, "an origin"))
+
+
 def _host(value: object) -> str:
     return host_name(_string(value, "a host"))
 
@@ -212,6 +223,21 @@ def _method(value: object) -> str:
     upper = text.upper()
     if text != upper and (upper in METHODS or text.islower()):
         raise wrong(text, "is not a method", "methods are upper case", upper)
+    return text
+
+
+def _method_or_any(value: object) -> str:
+    return "*" if value == "*" else _method(value)
+
+
+def _agent_pattern(value: object) -> str:
+    text = _name(value)
+    try:
+        text.encode("latin-1")
+    except UnicodeEncodeError:
+        raise wrong(text, "is in no user agent", "fields are bytes of ASCII, or of Latin-1 at most") from None
+    if text.startswith("~"):
+        _compile(text, text[1:])
     return text
 
 
@@ -377,9 +403,11 @@ def _secret(value: object) -> str:
 #: The words of :mod:`revproxy.config.model` and who reads them.
 PARSERS: dict[str, Callable[[object], Any]] = {
     "ban condition": ban_condition,
+    "agent pattern": _agent_pattern,
     "brotli level": _integer(0, 11, "a level"),
     "changed field": _changed_field,
     "cookie name": _cookie_name,
+    "cors origin": _cors_origin,
     "count": _integer(1, 2**31),
     "count or zero": _integer(0, 2**31),
     "duration": _above_zero(_seconds),
@@ -399,9 +427,11 @@ PARSERS: dict[str, Callable[[object], Any]] = {
     "location": _location,
     "media type": _media_type,
     "method": _method,
+    "method or any": _method_or_any,
     "name": _name,
     "network": _network,
     "own rule id": _integer(OWN, 999_999, "a number of rules of your own"),
+    "network or file": _network_or_file,
     "path": _path,
     "path pattern": _path_pattern,
     "path template": _path_template,
@@ -412,6 +442,7 @@ PARSERS: dict[str, Callable[[object], Any]] = {
     "pseudonym": _pseudonym,
     "rate": _above_zero(_rate),
     "reference": _reference,
+    "refusal status": _integer(400, 599, "a status of a refusal"),
     "regex": _regex,
     "request rate": _request_rate,
     "retry condition": retry_condition,

@@ -140,12 +140,14 @@ class ReverseProxyResource(Resource):
             upstream.close()
 
 
-def _routes(target: Target, server: model.Server, reactor: Any) -> tuple[RouteTable, list[Upstream]]:
-    """The routes of a target, and the upstreams that were made for them."""
+def _routes(target: Target, server: model.Server, reactor: Any) -> tuple[RouteTable, list[Any]]:
+    """The routes of a target, and what lives because of them and has to be closed."""
     if isinstance(target, model.Config):
         table = compile_config(target, reactor)
-        return table, list(table.upstreams.values())
-    owned = []
+        for part in table.live:
+            part.start()
+        return table, [*table.upstreams.values(), *table.live]
+    owned: list[Any] = []
     if isinstance(target, Upstream):
         upstream = target
     else:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field as field_of
 
+from revproxy.http.telling import TELLING
 from revproxy.http.tlsinfo import ClientIdentity as ClientIdentity, TlsInfo as TlsInfo
 
 if TYPE_CHECKING:
@@ -75,12 +76,22 @@ _KINDS: dict[bytes, int] = {
     b"x-original-host": FORWARDED,
     b"x-original-url": FORWARDED,  # some frameworks route by these two instead of the target
     b"x-rewrite-url": FORWARDED,
+    b"x-original-uri": FORWARDED,
+    b"x-original-method": FORWARDED,
     b"x-url-scheme": FORWARDED,
     b"front-end-https": FORWARDED,
     b"x-client-ip": FORWARDED,
     b"x-cluster-client-ip": FORWARDED,
     b"true-client-ip": FORWARDED,
     b"x-real-ip": FORWARDED,
+    b"cf-connecting-ip": FORWARDED,
+    b"cf-connecting-ipv6": FORWARDED,
+    b"fastly-client-ip": FORWARDED,
+    b"fly-client-ip": FORWARDED,
+    b"x-azure-clientip": FORWARDED,
+    b"x-azure-socketip": FORWARDED,
+    b"x-appengine-user-ip": FORWARDED,
+    b"proxy": FORWARDED,  # CGI makes HTTP_PROXY of it, which clients in applications obey (CVE-2016-5385)
     b"x-request-id": FORWARDED,
     b"location": MAPPED,
     b"content-location": MAPPED,
@@ -89,15 +100,8 @@ _KINDS: dict[bytes, int] = {
 }
 
 
-#: How fields begin that tell a backend of a client's certificate or TLS, in whatever proxy's words: Client-Cert and
-#: Client-Cert-Chain (RFC 9440), and those of nginx, HAProxy, Apache, Traefik, Envoy, Azure, AWS, Google and Cloudflare.
-#: All are FORWARDED. Looked for in field lines that are not remembered only.
-_TELL_CERTIFICATES = (
-    b"client-cert", b"x-client-cert", b"x-client-verify", b"x-client-dn", b"x-client-s-dn", b"x-ssl-", b"ssl-",
-    b"x-tls-client-", b"tls-client-", b"x-mtls-", b"x-forwarded-client-cert", b"x-forwarded-tls-", b"x-forwarded-ssl-",
-    b"x-arr-clientcert", b"x-arr-ssl", b"x-amzn-mtls-", b"x-amzn-tls-", b"cf-client-cert", b"cf-cert-", b"x-clientcert",
-)  # fmt: skip
-_TELL_BEGINNINGS = frozenset(name[:4] for name in _TELL_CERTIFICATES)  # most names are told apart by one look-up
+#: Most names are told apart by one look-up.
+_TELL_BEGINNINGS = frozenset(name[:4] for name in TELLING)
 
 
 #: FORWARDED fields that the proxy writes itself: nobody else's reach a backend beside them.
@@ -114,7 +118,7 @@ def kind_of(name: bytes) -> int:
         kind = _KINDS.get(name, 0)
         if kind or name[:4] not in _TELL_BEGINNINGS:
             return kind
-        return FORWARDED if name.startswith(_TELL_CERTIFICATES) else 0
+        return FORWARDED if name.startswith(TELLING) else 0
     twin = kind_of(name.replace(b"_", b"-")) & ~MAPPED
     return UNDERSCORE | HOP if twin else UNDERSCORE
 

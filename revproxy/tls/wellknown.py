@@ -30,6 +30,7 @@ class ChallengeTable:
         self.upstreams = table.upstreams
         self.stores = table.stores
         self.load = table.load
+        self.live = table.live
         self._files = challenges.files
         self._route = Route(name="acme-challenge", handler=_Challenge(challenges))
 

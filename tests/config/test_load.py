@@ -28,6 +28,16 @@ forwarded = true
 via = "off"
 via_response = true
 hide = ["Server", "x-secret"]
+security_headers = "strict"
+[server.access]
+allow = ["all", "10.0.0.1"]
+deny = "file:setup.cfg"
+methods = ["GET", "POST", "OPTIONS"]
+deny_paths = ["/.git/*", "~^/x"]
+header = { X-Key = "1" }
+deny_header = { x-bad = ["*"] }
+deny_user_agent = ["sqlmap", "~^curl"]
+status = 404
 [server.limits]
 head = "16KB"
 fields = 50
@@ -143,8 +153,14 @@ rate_limit = [
     { rate = "1000/h", burst = 50, by = "header:X-Key", missing = "pass", ipv4 = 24, ipv6 = 48, keys = 5 },
     { rate = "5/d", delay = "2s", waiting = 9, status = 503, hits = false, fields = "refused", name = "daily" },
 ]
-limits = { body = "off", requests = 9, requests_per_address = 2 }
 priority = "low"
+limits.body = "off"
+limits.requests = 9
+limits.requests_per_address = 2
+limits.body_by_type = { "Application/JSON" = "1KB", "text/*" = "off", "*+xml" = 0 }
+content_types = ["application/json", "Text/*", "*+xml"]
+access = { deny = "private" }
+cookies = { secure = true, http_only = true, readable = "csrf", same_site = "strict" }
 buffer = { request = "1MB", response = "off" }
 filter = { threshold = 7, mode = "detect", paranoia = 2, except = [1001, "10001"], body = "1KB", rules = [
   { id = 10001, name = "old", pattern = "^/old", in = "path", score = 3 }] }
@@ -152,6 +168,27 @@ compress = { gzip = 5, br = 4, zstd = 3, types = ["text/html", "*+json"], minimu
 upgrade = ["WebSocket", "tls-1.0x"]
 retry = { on = ["connect", 503], methods = "PUT", tries = 2, per_try = "1s", backoff = "1ms", budget = "5%", body = 0 }
 middleware = ["a.b:c", { call = "d:e", at = "client-response", timeout = "off", fail = "open" }]
+[routes.cors]
+origins = ["HTTPS://App.Example:443", "https://*.Example.com:8443", "app+x://y"]
+methods = "PUT"
+headers = ["X-A", "x-b"]
+expose = "X-C"
+credentials = true
+max_age = "1h"
+[routes.security_headers]
+preset = "strict"
+hsts = { max_age = "365d", subdomains = true, preload = true }
+content_type_options = "nosniff"
+frame_options = "SAMEORIGIN"
+referrer_policy = "origin"
+content_security_policy = "off"
+content_security_policy_report_only = "default-src 'self'"
+permissions_policy = "usb=()"
+cross_origin_opener_policy = "unsafe-none"
+cross_origin_embedder_policy = "credentialless"
+cross_origin_resource_policy = "same-site"
+permitted_cross_domain_policies = "preset"
+override = true
 [routes.cache]
 size = "1MB"
 largest = "100KB"
@@ -174,7 +211,7 @@ status_key = true
 [routes.match]
 host = ["Example.COM", "*.Bücher.example", "[2001:DB8::1]"]
 path = ["/api/*", "/ws*", "/%7Eme", "/é b", "~^/(a|b)$"]
-method = ["GET", "PURGE"]
+method = ["GET", "PURGE", "OPTIONS"]
 header = { X-Beta = "1", accept = ["a", "*"] }
 query = { "a b" = "é" }
 cookie = { sid = "*" }
@@ -215,6 +252,9 @@ resource = "my.site:root"
 [[routes]]
 files = "."
 compress = true
+cors = "*"
+cookies = true
+security_headers = false
 [[routes]]
 split = { upstreams = { api = 9 }, by = "module:key" }
 retry = "off"
@@ -251,6 +291,17 @@ EXPECTED = m.Config(
         via=None,
         via_response=True,
         hide=("server", "x-secret"),
+        security_headers=m.SecurityHeaders(preset="strict"),
+        access=m.Access(
+            allow=("all", "10.0.0.1/32"),
+            deny=("file:setup.cfg",),
+            methods=("GET", "POST", "OPTIONS"),
+            deny_paths=("/.git/*", "~^/x"),
+            header={"x-key": ("1",)},
+            deny_header={"x-bad": ("*",)},
+            deny_user_agent=("sqlmap", "~^curl"),
+            status=404,
+        ),
     ),
     access_log=m.AccessLog(enabled=False, format="json", path="log/access"),
     listen=(
@@ -354,8 +405,38 @@ EXPECTED = m.Config(
                 m.RateLimit(rate="1000/h", burst=50, by="header:x-key", missing="pass", ipv4=24, ipv6=48, keys=5),
                 m.RateLimit(rate="5/d", delay=2.0, waiting=9, status=503, hits=False, fields="refused", name="daily"),
             ),
-            limits=m.RouteLimits(body=None, requests=9, requests_per_address=2),
             priority="low",
+            limits=m.RouteLimits(
+                requests=9,
+                requests_per_address=2,
+                body=None,
+                body_by_type={"application/json": 1024, "text/*": None, "*+xml": 0},
+            ),
+            content_types=("application/json", "text/*", "*+xml"),
+            access=m.Access(deny=("private",)),
+            cookies=m.Cookies(readable=("csrf",), same_site="strict"),
+            cors=m.Cors(
+                origins=("https://app.example", "https://*.example.com:8443", "app+x://y"),
+                methods=("PUT",),
+                headers=("x-a", "x-b"),
+                expose=("x-c",),
+                credentials=True,
+                max_age=3600.0,
+            ),
+            security_headers=m.SecurityHeaders(
+                preset="strict",
+                hsts=m.Hsts(max_age=365 * 86400.0, subdomains=True, preload=True),
+                content_type_options="nosniff",
+                frame_options="SAMEORIGIN",
+                referrer_policy="origin",
+                content_security_policy=None,
+                content_security_policy_report_only="default-src 'self'",
+                permissions_policy="usb=()",
+                cross_origin_opener_policy="unsafe-none",
+                cross_origin_embedder_policy="credentialless",
+                cross_origin_resource_policy="same-site",
+                override=True,
+            ),
             buffer=m.Buffer(request=1024**2, response=None),
             filter=m.Filter(
                 threshold=7,
@@ -397,7 +478,7 @@ EXPECTED = m.Config(
             match=m.Match(
                 host=("example.com", "*.xn--bcher-kva.example", "[2001:db8::1]"),
                 path=("/api/*", "/ws*", "/~me", "/%C3%A9%20b", "~^/(a|b)$"),
-                method=("GET", "PURGE"),
+                method=("GET", "PURGE", "OPTIONS"),
                 header={"x-beta": ("1",), "accept": ("a", "*")},
                 query={"a b": ("é",)},
                 cookie={"sid": ("*",)},
@@ -440,7 +521,13 @@ EXPECTED = m.Config(
         m.Route(redirect=m.Redirect(to="https://example.com$target")),
         m.Route(respond=m.Respond(status=404), upgrade=()),
         m.Route(resource="my.site:root"),
-        m.Route(files=".", compress=m.Compress()),
+        m.Route(
+            files=".",
+            compress=m.Compress(),
+            cors=m.Cors(origins=("*",)),
+            cookies=m.Cookies(),
+            security_headers=None,
+        ),
         m.Route(split=m.Split(upstreams={"api": 9}, by="module:key"), retry=None),
     ),
 )

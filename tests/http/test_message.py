@@ -68,6 +68,31 @@ def test_what_tells_of_certificates_is_believed_only_from_trusted_peers(name: by
     assert field(name.title(), b"x")[3] == OURS
 
 
+#: What proxies tell their backends of who a client is and where it is, as their own documentation names it.
+IDENTITIES = """x-forwarded-user x-forwarded-email x-forwarded-groups x-forwarded-preferred-username
+x-forwarded-access-token x-forwarded-method x-auth-request-user x-auth-request-email remote-user
+remote-groups remote-name remote-email x-remote-user x-remote-group x-remote-extra-scopes
+x-authentik-username x-authenticated-userid x-webauth-user x-pomerium-claim-email x-vouch-user
+tailscale-user-login x-consumer-username x-credential-identifier x-anonymous-consumer
+x-goog-authenticated-user-email cf-access-authenticated-user-email x-amzn-oidc-identity
+x-ms-client-principal-name x-middleware-subrequest proxy cf-connecting-ip fastly-client-ip
+fly-client-ip x-azure-clientip x-original-uri x-original-method"""
+
+
+@pytest.mark.parametrize("name", IDENTITIES.encode().split())
+def test_what_tells_who_a_client_is_is_believed_only_from_trusted_peers(name: bytes) -> None:
+    assert kind_of(name) == FORWARDED
+    assert kind_of(name.replace(b"-", b"_")) == (UNDERSCORE | HOP if b"-" in name else FORWARDED)
+    assert field(name.title(), b"x")[3] == OURS
+
+
+@pytest.mark.parametrize(
+    "name", b"authorization cookie x-goog-iap-jwt-assertion cf-access-jwt-assertion cf-ray".split()
+)
+def test_what_proves_itself_passes(name: bytes) -> None:
+    assert kind_of(name) == 0
+
+
 @pytest.mark.parametrize("name", [b"ssl", b"x-client", b"x-clientele", b"client", b"cf-ray", b"x-ss"])
 def test_what_only_looks_like_it_passes(name: bytes) -> None:
     assert kind_of(name) == 0
