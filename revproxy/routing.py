@@ -152,13 +152,19 @@ class RouteTable:
     upstreams: dict[str, Any] = Factory(dict)
     #: Stores of responses: the one that routes share under ``""``, others by the names of their routes.
     stores: dict[str, Any] = Factory(dict)
+    #: What goes on by itself for its routes: has ``start()`` and ``stop()``.
+    tasks: tuple[Any, ...] = ()
 
     @classmethod
     def build(
-        cls, entries: Iterable[Entry], upstreams: dict[str, Any] | None = None, stores: dict[str, Any] | None = None
+        cls,
+        entries: Iterable[Entry],
+        upstreams: dict[str, Any] | None = None,
+        stores: dict[str, Any] | None = None,
+        tasks: Iterable[Any] = (),
     ) -> RouteTable:
         """A table from entries in the order they were written."""
-        table = cls(upstreams=upstreams or {}, stores=stores or {})
+        table = cls(upstreams=upstreams or {}, stores=stores or {}, tasks=tuple(tasks))
         routes: list[Route] = []
         for entry in entries:
             if entry.route not in routes[-1:]:

@@ -176,6 +176,8 @@ class ReverseProxyService(MultiService):
                 upstream.start()
             except ConfigError as e:  # a members file that changed since it was checked
                 self._give_up(str(e), e)
+        for task in self.engine.table.tasks:
+            task.start()
         if self.owns_process:
             self._own_process()
 
@@ -261,6 +263,8 @@ class ReverseProxyService(MultiService):
         yield DeferredList(stopping)
         for listener in listeners:
             listener.close()
+        for task in self.engine.table.tasks:
+            task.stop()
         for upstream in self.engine.table.upstreams.values():
             upstream.close()
         if self.access_log is not None:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from revproxy.config.check_auth import check_auth
 from revproxy.config.check_listen import check_listeners
 from revproxy.config.check_upstreams import check_retry, check_upstreams
 from revproxy.config.errors import Key, either, nearest, show
@@ -34,6 +35,7 @@ def _routes(config: Config) -> Iterator[Found]:
     if not config.routes:
         yield Found(("routes",), "no routes; write [[routes]] with what ends them: upstream, respond, redirect, …")
     names: dict[str, int] = {}
+    certified = any(listen.tls is not None and listen.tls.client is not None for listen in config.listen)
     listeners = {name for listen in config.listen for name in (listen.name, listen.endpoint) if name}
     for index, route in enumerate(config.routes):
         key: Key = ("routes", index)
@@ -46,6 +48,7 @@ def _routes(config: Config) -> Iterator[Found]:
                 found: Key = (*key, "match", "listen", *([at] if len(route.match.listen) > 1 else []))
                 yield _unknown(found, name, "listener", listeners)
         yield from _end(key, route, config.upstreams)
+        yield from check_auth(key, route, config.upstreams, certified)
         if route.retry is not None:
             yield from check_retry((*key, "retry"), route.retry)
         if route.rewrite is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from revproxy.auth.compile import Auths
 from revproxy.cache.compile import compile_rules
 from revproxy.cache.handler import Cache
 from revproxy.cache.pending import Pending
@@ -64,11 +65,12 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
     # a backend's Via names what is behind; ours is added by a hook where it is asked for
     hide = hidden_names((*config.server.hide, "via"))
     forwards = _Forwards(upstreams, hide, config.server.forwarded)
+    auths = Auths(upstreams, hide, reactor, config.base)
     stores: dict[str, tuple[Store, Pending]] = {}
     entries = []
     for index, route in enumerate(config.routes):
         try:
-            entries.append(_entry(config, route, index, forwards, stores, reactor))
+            entries.append(_entry(config, route, index, forwards, auths, stores, reactor))
         except MissingPackage as e:
             line = locate(config.source, ("routes", index, "compress")) if config.source else None
             problems.append(Problem(key=f"routes[{index}].compress", text=str(e), line=line, source=config.source))
@@ -78,7 +80,7 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
             problems.append(Problem(key=f"routes[{index}]{name}", text=str(e), line=line, source=config.source))
     if problems:
         raise ConfigError(problems)
-    return RouteTable.build(entries, upstreams, {place: store for place, (store, _) in stores.items()})
+    return RouteTable.build(entries, upstreams, {place: store for place, (store, _) in stores.items()}, auths.tasks)
 
 
 class _Forwards:
@@ -102,6 +104,7 @@ def _entry(
     written: model.Route,
     index: int,
     forwards: _Forwards,
+    auths: Auths,
     stores: dict[str, tuple[Store, Pending]],
     reactor: Any,
 ) -> Entry:
@@ -120,6 +123,9 @@ def _entry(
     if written.compress is not None:
         compression = compressing(written.compress)
         backend_response.append(compression)  # the first here is the last to run
+    if written.auth is not None:
+        # before the user's hooks, which may ask who it is, and before the target is rewritten
+        client_request.append(auths.get(written.auth))
     for middleware in written.middleware:
         points[middleware.at].append(policy(middleware, reactor, config.base))
     if written.buffer is not None and written.buffer.request is not None:

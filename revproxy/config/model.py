@@ -16,6 +16,14 @@ from typing import Any, Literal
 
 from attrs import Factory, field, frozen
 
+from revproxy.config.auth import (
+    ApiKeyAuth as ApiKeyAuth,
+    Auth as Auth,
+    BasicAuth as BasicAuth,
+    CertificateAuth as CertificateAuth,
+    ForwardAuth as ForwardAuth,
+    JwtAuth as JwtAuth,
+)
 from revproxy.config.caching import Cache as Cache, CacheBypass as CacheBypass, CacheStore as CacheStore
 from revproxy.config.coding import Compress as Compress
 from revproxy.config.tls import (
@@ -285,6 +293,7 @@ class Route:
 
     name: Name | None = None
     match: Match = Match()
+    auth: Auth | None = None
     rewrite: Rewrite | None = None
     headers: Headers | None = None
     limits: RouteLimits | None = None

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from revproxy.config import variables
+from revproxy.config import tokens, variables
 from revproxy.config.errors import Wrong, show, wrong
 from revproxy.config.hosts import NETWORK_HINT, host_name, host_pattern, network, upstream_host
 from revproxy.config.identities import identity
@@ -340,11 +340,13 @@ PARSERS: dict[str, Callable[[object], Any]] = {
     "host pattern": _host_pattern,
     "identity": identity,
     "key": _key,
+    "key hash": tokens.hashed_key,
     "location": _location,
     "media type": _media_type,
     "method": _method,
     "name": _name,
     "network": _network,
+    "password hash": tokens.hashed_password,
     "path": _path,
     "path pattern": _path_pattern,
     "path template": _path_template,
@@ -367,6 +369,8 @@ PARSERS: dict[str, Callable[[object], Any]] = {
     "template": _template,
     "tier": tier,
     "text": _text,
+    "token algorithm": tokens.algorithm,
+    "token place": tokens.place,
     "type pattern": _type_pattern,
     "upstream host": _upstream_host,
     "zstd level": _integer(1, 19, "a level"),
