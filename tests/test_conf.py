@@ -201,6 +201,36 @@ CASES: dict[str, list[Case]] = {
             fields=("Client-Cert: :MA==:", "X-Client-Cert-Subject: forged"),
         ),
     ],
+    "authentication": [
+        Case(
+            "admin",
+            401,
+            "/admin/",
+            ('Basic realm="the back office"', 'ApiKey realm="the back office"', "not 127.0.0.1:9000"),
+        ),
+        Case(
+            "admin",
+            200,
+            "/admin/",
+            ("remote-user: alice", "x-auth-method: basic", "not Authorization", "not root"),
+            fields=("Authorization: Basic YWxpY2U6ZGVtbw==", "X-Auth-Request-User: root"),
+        ),
+        Case("admin", 401, "/admin/", fields=("Authorization: Basic YWxpY2U6bmVtbw==",)),
+        Case(
+            "admin",
+            200,
+            "/admin/",
+            ("remote-user: build-server", "x-auth-method: api_key", "not demo-key"),
+            fields=("X-API-Key: demo-key-of-the-build-server",),
+        ),
+        Case("api", 401, "/api/x", ("WWW-Authenticate: Bearer realm=",)),
+        Case("api", 401, "/api/x", ("invalid_token",), fields=(f"Authorization: Bearer {'x' * 9000}",)),
+        Case("reports", 401, "/reports/1"),
+        Case("reports", 200, "/reports/1", ("stored",), fields=("Authorization: Basic YWxpY2U6ZGVtbw==",)),
+        Case("reports", 200, "/reports/1", ("; hit",), fields=("Authorization: Basic YWxpY2U6ZGVtbw==",)),
+        Case("reports", 401, "/reports/1"),
+        Case("pages", 200, "/", ("127.0.0.1:9000\nGET / ", "not root"), fields=("X-Auth-Request-Email: root",)),
+    ],
     "policies": [
         Case("account", 401, "/account/", ("Who are you?", "WWW-Authenticate: Bearer", "not X-Signed-In-As")),
         Case(
