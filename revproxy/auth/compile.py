@@ -61,14 +61,14 @@ class Auths:
             if before == written:
                 return made
         told = told_names(written.told, written.strip)
-        methods = [self._method(name, table, written, told) for name, table in written.methods()]
+        methods = [self._method(name, table, written) for name, table in written.methods()]
         removers = [remover(place) for place in places(written)] if written.credentials == "remove" else []
         headers = [(name.encode("ascii"), compile_template(value)) for name, value in written.headers.items()]
         hook = Authenticate(methods, written.satisfy == "all", told, removers, headers)
         self._made.append((written, hook))
         return hook
 
-    def _method(self, name: str, table: Any, written: Auth, told: frozenset[bytes]) -> Any:
+    def _method(self, name: str, table: Any, written: Auth) -> Any:
         try:
             if name == "basic":
                 return self._basic(table, written.realm)
@@ -77,7 +77,7 @@ class Auths:
             if name == "api_key":
                 return self._api_key(table, written.realm)
             if name == "forward":
-                return self._forward(table, told)
+                return self._forward(table)
             return CertificateMethod(table)
         except ValueError as error:
             raise ValueError(f"auth.{name}: {error}") from None
@@ -149,10 +149,10 @@ class Auths:
         self.tasks.append(fetched)
         return fetched
 
-    def _forward(self, written: ForwardAuth, told: frozenset[bytes]) -> ForwardMethod:
+    def _forward(self, written: ForwardAuth) -> ForwardMethod:
         upstream = self._upstreams[written.upstream]
         keys = [key_reader(by, self._base) for by in written.by]
-        return ForwardMethod(written, Route(f"auth:{upstream.name}", Ask(upstream)), keys, self._hide, told)
+        return ForwardMethod(written, Route(f"auth:{upstream.name}", Ask(upstream)), keys, self._hide)
 
 
 def api_key_place(written: ApiKeyAuth) -> str:

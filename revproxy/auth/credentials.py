@@ -33,14 +33,16 @@ _BASE64 = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
 _CONTROLS = re.compile(rb"[\x00-\x1f\x7f]")
 
 
-def without_told(fields: list[Field], names: frozenset[bytes]) -> list[Field]:
+def without_told(fields: list[Field], names: frozenset[bytes], kinds: int) -> list[Field]:
     """The fields that clients may send: the same list where all are.
 
-    :param names: lower-case names beside :data:`BEGINNINGS`.
+    :param names: lower-case names beside :data:`BEGINNINGS`. :param kinds: all bits of the fields' kinds together.
     """
+    if kinds & UNDERSCORE:
+        return [f for f in fields if not _is_told(f[0], names)]
     for f in fields:
         name = f[0]
-        if name in names or name.startswith(BEGINNINGS) or f[3] & UNDERSCORE:
+        if name in names or (name[:2] == b"x-" and name.startswith(BEGINNINGS)):
             return [f for f in fields if not _is_told(f[0], names)]
     return fields
 

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 
-from revproxy.auth.credentials import without_told
 from revproxy.auth.outcome import ANSWERED, BROKEN, Identity, Refusal
 from revproxy.config.auth import ForwardAuth
 from revproxy.exchange import Exchange
@@ -69,17 +68,14 @@ class ForwardMethod:
 
     :param route: what leads to it: a handler for requests of our own.
     :param keys: what a remembered answer goes by. :param hide: names of fields of its answers that clients don't get.
-    :param told: the names that clients can't send (:func:`~revproxy.auth.credentials.told_names`).
     """
 
     __slots__ = (
         "_cache", "_copied", "_copy", "_hide", "_keep", "_keys", "_method", "_path", "_query", "_route", "_secret",
-        "_timeout", "_told", "_user",
+        "_timeout", "_user",
     )  # fmt: skip
 
-    def __init__(
-        self, written: ForwardAuth, route: Route, keys: Sequence[Key], hide: frozenset[bytes], told: frozenset[bytes]
-    ) -> None:
+    def __init__(self, written: ForwardAuth, route: Route, keys: Sequence[Key], hide: frozenset[bytes]) -> None:
         self._method = written.method.encode("ascii")
         path, question, query = written.path.partition("?")
         self._path = path.encode("ascii")
@@ -92,7 +88,6 @@ class ForwardMethod:
         self._keys = keys
         self._route = route
         self._hide = hide
-        self._told = told
         self._secret = token_bytes(32)
         self._cache: dict[bytes, tuple[Identity, float]] = {}
 
@@ -126,7 +121,7 @@ class ForwardMethod:
         arrival = request.arrival
         fields = [
             f
-            for f in without_told(request.headers.fields, self._told)
+            for f in request.headers.fields
             if not f[3] & _NOT_SENT and f[0] not in _OURS and (not self._copy or f[0] in self._copy)
         ]
         chain = request.headers.get_list(b"x-forwarded-for") if arrival.trusted else []
@@ -159,7 +154,8 @@ class ForwardMethod:
     def _judge(self, found: tuple[Any, Any], key: bytes | None, exchange: Exchange) -> Outcome:
         response, body = found
         if isinstance(response, Fault):
-            return Refusal(BROKEN, AUTH_UNAVAILABLE, f"forward: {response.word}{f' ({body})' if body else ''}")
+            why = body if response is AUTH_UNAVAILABLE else f"{response.word}{f' ({body})' if body else ''}"
+            return Refusal(BROKEN, AUTH_UNAVAILABLE, f"forward: {why}")
         status = response.status
         if 200 <= status < 300:
             identity = self._identity(response)
@@ -259,7 +255,7 @@ class Subrequest:
             self.waiter.callback(result)
 
     def _late(self) -> None:
-        self._over((_LATE, ""))
+        self._over((AUTH_UNAVAILABLE, "no answer in time"))
         self._give_up()
 
     def _cancelled(self, waiter: Deferred[Any]) -> None:
@@ -273,7 +269,3 @@ class Subrequest:
         child = self._child
         if child is not None and child.state != DONE:
             child.client_gone(CLIENT_GONE)
-
-
-#: Told in the detail of what was refused.
-_LATE = Fault("no answer in time", "proxy", "hook", 503, "proxy")

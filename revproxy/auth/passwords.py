@@ -5,7 +5,7 @@ Rules of this module:
 * checking one takes 50 ms or more of a core: it is done in threads, at most :data:`THREADS` at once; :data:`WAITING`
   more wait, :data:`EACH` of one client (an IPv6 one by its /64); what is beyond is :class:`Busy`;
 * the same name and password asked for by many requests at once are checked once;
-* results are remembered by a keyed hash, which nobody else can make: no password is kept. A lookup takes 1.2 us;
+* results are remembered by a keyed hash, which nobody else can make: no password is kept;
 * wrong ones are remembered apart from right ones, so that a flood of guesses pushes nobody out;
 * another file of names forgets all of it.
 """

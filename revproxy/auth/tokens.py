@@ -2,7 +2,7 @@
 
 Rules of this module:
 
-* a good token is remembered until it ends, by its digest: 1.5 us where judging it takes 40 and more. Another set of
+* a good token is remembered until it ends, by its digest: judging it takes ten times as long. Another set of
   keys forgets them all; what is wrong is judged each time;
 * a token of an unknown key waits for the keys to be fetched once more, which is not done more often than
   :mod:`revproxy.auth.keys` allows.

@@ -8,8 +8,8 @@ Rules of this module:
   that does not where all have to;
 * a refusal is a fault, with a challenge for each method that has one where the status is 401 (RFC 9110 11.6.1).
 
-A request without credentials costs 3 us before its page is made; one with a remembered name and password 5 us, a
-remembered token 6 us, an API key 4 us, with one field for the backend.
+Letting a request with a remembered password, token or key pass, with one field for the backend, takes once to twice as
+long as parsing its head of 12 fields; a quarter of a parse of that is taking out what clients say of users.
 """
 
 from __future__ import annotations
@@ -56,8 +56,9 @@ class Authenticate:
         self._headers = tuple(headers)
 
     def __call__(self, exchange: Exchange) -> Answer | Deferred[Any] | None:
-        headers = exchange.request.headers
-        headers.fields = without_told(headers.fields, self._told)
+        request = exchange.request
+        headers = request.headers
+        headers.fields = without_told(headers.fields, self._told, request.kinds)
         return self._go(exchange, 0, [], [])
 
     def _go(
@@ -103,13 +104,13 @@ class Authenticate:
         exchange.identity = identity
         # values may be made of the credentials themselves, so they are read before these go
         made = [field(name, value) for name, read in self._headers if (value := read(exchange))]
+        headers = request.headers
         for remove in self._removers:
             remove(request)
         if made or identity.fields:
-            names = {f[0] for f in made}
-            headers = request.headers
-            kept = [f for f in headers.fields if f[0] not in names] if names else headers.fields
-            headers.fields = [*kept, *(f for f in identity.fields if f[0] not in names), *made]
+            # those of clients are gone already; what is written here goes before what a service said
+            names = {f[0] for f in made} if identity.fields else ()
+            headers.fields = [*headers.fields, *(f for f in identity.fields if f[0] not in names), *made]
 
 
 def refuse(exchange: Exchange, refusals: Sequence[Refusal]) -> Answer:
