@@ -32,7 +32,7 @@ test: $(VENV)/.made-test
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
 
 test-all: $(VENV)/.made-test
-	@$(BIN)/python -m pytest $(ARGS)
+	@REVPROXY_EXAMPLES=3 $(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/.made-lint
 	@$(BIN)/ruff check .
@@ -47,7 +47,7 @@ bench: $(VENV)/.made-run
 	@$(BIN)/python -m revproxy.bench $(ARGS)
 
 clean:
-	rm -rf $(VENV) build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis _trial_temp*
+	rm -rf $(VENV) .sslyze build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis _trial_temp*
 	find revproxy twisted tests docs -name __pycache__ -prune -exec rm -rf {} +
 	rm -f twisted/plugins/dropin.cache twistd.pid twistd.log
 

@@ -20,6 +20,9 @@ from attrs import define
 
 _MONTHS = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
 
+#: Characters of a detail.
+_DETAIL = 1000
+
 #: What may stand as it is between quotes, and in a part that ends at a space.
 _QUOTED = bytes(c for c in range(0x20, 0x7F) if c not in b'"\\')
 _WORD = _QUOTED.replace(b" ", b"")
@@ -43,7 +46,7 @@ class Record:
     :param total: seconds of the whole exchange.
     :param fault: the word of the fault, ``""`` for none.
     :param retries: how many further backends were asked.
-    :param detail: free text for the error log; in neither format.
+    :param detail: what is known of a failure, or a filter found; in JSON only.
     :param tls_version: of the client's connection, ``""`` for none; in JSON only.
     :param tls_client_subject: of the certificate that the client showed, ``""`` for none; in JSON only.
     :param user: who it was, where the route asks for that, else ``b""``.
@@ -109,7 +112,8 @@ def format_json(record: Record) -> str:
     ``time`` is ISO 8601 in UTC with milliseconds; ``connect_ms``, ``first_byte_ms`` and
     ``total_ms`` are milliseconds with three decimals, ``null`` where there was nothing to measure;
     ``bytes`` and ``received`` count the bodies to and from the client. ``tls_version`` and
-    ``tls_client_subject`` are there only where the connection has them, and so is ``user``.
+    ``tls_client_subject`` are there only where the connection has them, ``detail``
+    where there is one, and ``user`` where it is known who it was.
     """
     values = (
         record.method,
@@ -147,6 +151,8 @@ def format_json(record: Record) -> str:
         referer,
         agent,
     )
+    if record.detail:
+        line = line[:-1] + b',"detail":%b}' % _json_text(record.detail[:_DETAIL])
     if record.tls_version:
         line = line[:-1] + b',"tls_version":%b' % _json_name(record.tls_version)
         if record.tls_client_subject:

@@ -19,6 +19,7 @@ from revproxy.http.forwarding import client_address
 from revproxy.http.h1 import RequestParser
 from revproxy.http.mapping import public_origin
 from revproxy.http.message import Headers, Request
+from revproxy.refusals import Refusals
 
 if TYPE_CHECKING:
     from revproxy.exchange import Exchange
@@ -30,8 +31,6 @@ _log = Logger()
 _RESERVED = 64
 #: Failures that get a line of their own in one second.
 _REPORTS = 20
-#: Seconds between two lines about refused connections.
-_REFUSED_EVERY = 10.0
 
 
 def default_connections() -> int:
@@ -73,7 +72,8 @@ class Engine:
         self._most = limits.connections or default_connections()
         self._most_per_address = limits.connections_per_address
         self._per_address: dict[str, int] = {}
-        self._refused: dict[str, tuple[int, float]] = {}
+        #: ``refused(fault, peer, detail)`` logs a refused connection.
+        self.refused = Refusals(reactor.seconds, _log).refused
         self._idle: Deferred[None] | None = None
         self._reported = 0
         self._reported_at = float("-inf")
@@ -88,23 +88,6 @@ class Engine:
         if most is not None and self._per_address.get(peer, 0) >= most:
             return TOO_MANY_FROM_ADDRESS
         return None
-
-    def refused(self, fault: Fault, peer: str, detail: str = "") -> None:
-        """Log a refused connection; under a flood one line in a while for each kind of refusal, with the count."""
-        word = fault.word
-        count, at = self._refused.get(word, (0, float("-inf")))
-        count += 1
-        now = self.seconds()
-        if now - at >= _REFUSED_EVERY:
-            _log.warn(
-                "{n} connection(s) refused, the last from {peer}: {w}{detail}",
-                n=count,
-                peer=peer or "a local client",
-                w=word,
-                detail=f": {detail[:200]}" if detail else "",
-            )
-            count, at = 0, now
-        self._refused[word] = (count, at)
 
     def opened(self, connection: Any, peer: str) -> None:
         """A client connection is there."""

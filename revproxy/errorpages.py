@@ -127,15 +127,15 @@ def error_page(status: int, accept: bytes | None, request_id: bytes) -> tuple[by
     return _TYPES[kind], before + request_id + after
 
 
-def fault_page(status: int, accept: bytes | None, request_id: bytes, retry_after: int = 1) -> Answer:
+def fault_page(status: int, accept: bytes | None, request_id: bytes, retry_after: int = 0) -> Answer:
     """The answer for a fault's ``status``, which nobody keeps; :func:`error_page` has the other parameters.
 
-    :param retry_after: seconds, for a 503.
+    :param retry_after: seconds, 0 for not saying any; a 503 says 1 then.
     """
     kind, body = error_page(status, accept, request_id)
     headers = Headers.of([(b"Content-Type", kind), (b"Cache-Control", b"no-store")])
-    if status == 503:
-        headers.add(b"Retry-After", b"%d" % retry_after)
+    if retry_after or status == 503:
+        headers.add(b"Retry-After", b"%d" % (retry_after or 1))
     elif status == 405:
         headers.add(b"Allow", b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH")
     return Answer(status, headers, body)

@@ -34,6 +34,7 @@ from revproxy.wire import NO_PEER
 if TYPE_CHECKING:
     from revproxy.auth.outcome import Identity
     from revproxy.engine import Engine
+    from revproxy.limits.ratefields import Told
     from revproxy.routing import Route
 
 _log = Logger()
@@ -62,6 +63,7 @@ class Exchange:
     :ivar started: reactor seconds of the head's arrival; ``connect_time`` and ``first_byte_time``
         are seconds since then.
     :ivar origin: the exchange that asked a backend on its behalf (:meth:`child`), or ``None``.
+    :ivar quota: what the client is told of its rate limits (:class:`~revproxy.limits.ratefields.Told`), or ``None``.
     :ivar note: what a handler has to remember of it.
     :ivar identity: who sent it, an :class:`~revproxy.auth.outcome.Identity`, where the route asks for that.
     :ivar context: a place for the user's hooks; a dict, made on first use.
@@ -70,8 +72,8 @@ class Exchange:
     __slots__ = (
         "_context", "_request_id", "asked", "backend", "client", "connect_time", "delivering", "detail",
         "early_body", "early_end", "engine", "fault", "filter", "first_byte_time", "held", "held_size",
-        "identity", "note", "on_finished", "origin", "prefix", "received", "repeats", "replay", "request",
-        "response", "route", "sent", "sink", "started", "state", "trailers", "tried", "tries", "waiting",
+        "identity", "note", "on_finished", "origin", "prefix", "quota", "received", "repeats", "replay",
+        "request", "response", "route", "sent", "sink", "started", "state", "trailers", "tried", "tries", "waiting",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, client: Any, request: Request) -> None:
@@ -90,6 +92,7 @@ class Exchange:
         self.tries = 0
         self.repeats = 0
         self.origin: Exchange | None = None
+        self.quota: Told | None = None
         self.note: Any = None
         self.identity: Identity | None = None
         self.tried: tuple[Any, ...] = ()
@@ -402,15 +405,16 @@ class Exchange:
 
     # -- failure
 
-    def fail(self, fault: Fault, detail: str = "", retry_after: int = 1) -> None:
+    def fail(self, fault: Fault, detail: str = "", retry_after: int = 0) -> None:
         """End it here: an error page when nothing was answered yet, else the connection is cut.
 
-        :param retry_after: seconds, for a 503.
+        :param retry_after: seconds, 0 for not saying any.
         """
         if self.state == DONE:
             return
         self.fault = fault
-        self.detail = detail
+        # what a filter said of the request stays
+        self.detail = f"{self.detail}; {detail}" if self.detail and detail else detail or self.detail
         waiting, self.waiting = self.waiting, None
         self._end_badly(fault, retry_after)
         if waiting is not None:
@@ -439,7 +443,7 @@ class Exchange:
         self.state = DONE
         if self.fault is None:
             self.fault = fault
-            self.detail = detail
+            self.detail = detail or self.detail
         self._drop_filter()
         sink, self.sink = self.sink, None
         if sink is not None:

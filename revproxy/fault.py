@@ -40,12 +40,16 @@ class Fault:
 
 
 class ProtocolError(Exception):
-    """A peer broke the rules: ``fault`` says how it ends, ``detail`` is for the log only."""
+    """A peer broke the rules: ``fault`` says how it ends, ``detail`` is for the log only.
 
-    def __init__(self, fault: Fault, detail: str = "") -> None:
+    :param retry_after: seconds, 0 for not saying any.
+    """
+
+    def __init__(self, fault: Fault, detail: str = "", retry_after: int = 0) -> None:
         super().__init__(f"{fault.word}: {detail}" if detail else fault.word)
         self.fault = fault
         self.detail = detail
+        self.retry_after = retry_after
 
 
 def _client(word: str, phase: str, status: int) -> Fault:
@@ -88,8 +92,10 @@ AUTH_FORBIDDEN = Fault("auth-forbidden", "client", "hook", 403, "client")
 AUTH_BUSY = Fault("auth-busy", "proxy", "hook", 503, "client")
 AUTH_UNAVAILABLE = Fault("auth-unavailable", "proxy", "hook", 503, "proxy")
 AUTH_FAILED = Fault("auth-failed", "proxy", "hook", 502, "proxy")
+RATE_LIMITED = Fault("rate-limited", "proxy", "hook", 429, "client")
 HOOK_FAILED = Fault("hook-failed", "proxy", "hook", 500, "proxy")
 HOOK_TIMEOUT = Fault("hook-timeout", "proxy", "hook", 503, "proxy")
+FILTERED = Fault("filtered", "proxy", "hook", 403, "client")
 ONLY_IF_CACHED = Fault("only-if-cached", "proxy", "route", 504, "client")
 HANDLER_FAILED = Fault("handler-failed", "proxy", "route", 500, "proxy")
 STOPPED = Fault("stopped", "proxy", "stop", 503, "proxy")

@@ -33,7 +33,7 @@ def run_hooks(exchange: Exchange, hooks: tuple[Hook, ...], at: int, proceed: Cal
         try:
             result = hooks[at](exchange)
         except ProtocolError as e:
-            exchange.fail(e.fault, e.detail)
+            exchange.fail(e.fault, e.detail, e.retry_after)
             return
         except Exception:
             exchange.broke(HOOK_FAILED)
@@ -78,7 +78,7 @@ def _wait(exchange: Exchange, result: Any, hooks: tuple[Hook, ...], at: int, pro
             return
         exchange.waiting = None
         if failure.check(ProtocolError):
-            exchange.fail(failure.value.fault, failure.value.detail)
+            exchange.fail(failure.value.fault, failure.value.detail, failure.value.retry_after)
         else:
             _log.failure(
                 "a hook of route {route} failed", failure=failure, route=exchange.route and exchange.route.name

@@ -42,7 +42,6 @@ def client_factory(written: model.Listen, engine: Engine, terminator: Terminator
         scheme,
         terminator=terminator,
         hsts=b"" if tls is None or tls.hsts is None else hsts_value(tls.hsts),
-        asks_certificates=tls is not None and tls.client is not None,
         proxied=in_networks(written.proxy_protocol) if written.proxy_protocol else None,
         http2=written.http2 or (tls is None and scheme == b"https"),
         patience=engine.server.timeouts.head if tls is None else tls.handshake_timeout,

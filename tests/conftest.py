@@ -10,13 +10,14 @@ from hypothesis import settings
 
 from revproxy.config.model import Config
 from revproxy.testing import Scenario
+from tests.examples import examples
 from tests.kit import load, logged
 from tests.peers import REQUIRE, find_peer, peers_required, report
 
 PASSED = pytest.StashKey[bool]()
 
 # The same examples each time, and no verdict on how busy the machine is.
-settings.register_profile("revproxy", derandomize=True, deadline=None)
+settings.register_profile("revproxy", derandomize=True, deadline=None, max_examples=examples(100))
 settings.load_profile("revproxy")
 
 

@@ -15,6 +15,7 @@ PEERS = {
     "openssl": ("openssl",),
     "node": ("node", "nodejs"),
     "dnsmasq": ("dnsmasq",),
+    "sslyze": ("sslyze",),
     "pebble": ("pebble",),
     "pebble-challtestsrv": ("pebble-challtestsrv",),
     "nghttp": ("nghttp",),
@@ -27,7 +28,13 @@ REQUIRE = "REVPROXY_REQUIRE_PEERS"
 
 
 def find_peer(name: str) -> str | None:
-    """Return the path of a peer's command, or None; looks in the folders for daemons, too."""
+    """Return the path of a peer's command, or None; looks in the folders for daemons, too.
+
+    A variable such as ``REVPROXY_SSLYZE`` names one that is elsewhere.
+    """
+    named = os.environ.get(f"REVPROXY_{name.upper()}")
+    if named:
+        return named
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
     found = (shutil.which(command, path=path) for command in PEERS[name])
     return next(filter(None, found), None)

@@ -45,10 +45,10 @@ def make(**changes: Any) -> Record:
         "first_byte": 0.0125,
         "total": 1.5,
         "fault": "",
+        "detail": "not shown",
         "retries": 1,
         "referer": b"http://example.org/",
         "user_agent": b"curl/8",
-        "detail": "not shown",
     }
     return Record(**(values | changes))
 
@@ -155,6 +155,7 @@ def test_json() -> None:
         "first_byte_ms": 12.5,
         "total_ms": 1500,
         "fault": "",
+        "detail": "not shown",
         "retries": 1,
         "referer": "http://example.org/",
         "user_agent": "curl/8",
@@ -208,7 +209,7 @@ def test_json_is_one_printable_line_and_loses_nothing(record: Record) -> None:
     line = format_json(record)
     check_line(line)
     read = json.loads(line)
-    assert len(read) == 21
+    assert len(read) == 22 and read["detail"] == record.detail
     for key in ("method", "scheme", "host", "request_id", "referer", "user_agent"):
         assert read[key].encode("latin-1") == getattr(record, key)
     assert read["path"].encode("latin-1") == record.target

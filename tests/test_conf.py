@@ -141,6 +141,15 @@ CASES: dict[str, list[Case]] = {
         Case("pages", 200, "/", ("GET / ", "Age: 0", "; hit; ttl=")),
         Case("pages", 200, "/", ("GET / ", "fwd=bypass"), fields=("Cookie: session=1",)),
     ],
+    "rate-limits": [
+        Case("api", 200, "/api/x", ('RateLimit: "client";r=199;t=1, "second";r=19;t=1, "day";r=999;t=9\r\n',)),
+        *[Case("sign-in", 200, "/login", ('"sign-in";r=', "not sign-ins"), method="POST")] * 2,
+        Case("sign-in", 200, "/login", ('"sign-in";r=0;t=12',), method="POST"),
+        Case("sign-in", 429, "/login", ("Retry-After: 12\r\n", '"sign-in";r=0;t=12'), method="POST"),
+        Case("pages", 200, "/a", ('RateLimit: "pages";r=29;t=1', "; stored")),
+        Case("pages", 200, "/a", ("; hit; ttl=", "not pages")),
+        Case("reports", 200, "/reports/1", ('"reports";r=0;t=1',)),
+    ],
     "slow-backend": [
         Case("legacy", 200, "/form", ("POST /form ", "\n\nabc"), method="POST", body=b"abc"),
         Case("legacy", 413, "/form", fields=("Content-Length: 2000000",), method="POST"),
@@ -230,6 +239,14 @@ CASES: dict[str, list[Case]] = {
         Case("reports", 200, "/reports/1", ("; hit",), fields=("Authorization: Basic YWxpY2U6ZGVtbw==",)),
         Case("reports", 401, "/reports/1"),
         Case("pages", 200, "/", ("127.0.0.1:9000\nGET / ", "not root"), fields=("X-Auth-Request-Email: root",)),
+    ],
+    "filters": [
+        Case("cms", 200, "/cms/edit?text=%3Cscript%3E%27+or+1%3D1", ("GET /cms/edit?text=",)),
+        Case("upload", 200, "/upload/a.pdf", ("GET /upload/a.pdf ",)),
+        Case("upload", 403, "/upload/a.exe"),
+        Case("app", 200, "/?q=it%27s+fine", ("GET /?q=it%27s+fine ",)),
+        Case("app", 403, "/?q=%27+or+1%3D1--"),
+        Case("app", 403, "/form", fields=("Content-Type: application/json",), method="POST", body=b'{"a": "<script>"}'),
     ],
     "policies": [
         Case("account", 401, "/account/", ("Who are you?", "WWW-Authenticate: Bearer", "not X-Signed-In-As")),

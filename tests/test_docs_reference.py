@@ -16,7 +16,7 @@ from revproxy import fault, stream
 from revproxy.accesslog_format import Record, format_json
 from revproxy.config import model
 from revproxy.config.identities import identity, one_of
-from revproxy.config.structure import Structurer
+from revproxy.config.structure import Structurer, written_name
 from revproxy.config.variables import VARIABLES
 from revproxy.handlers.respond import Redirect
 from revproxy.http.chunked import ChunkedReader
@@ -66,7 +66,9 @@ def code(cell: str) -> str:
 def test_every_key_is_documented_and_no_other(cls: type) -> None:
     rows = table_after(read("configuration.rst"), f".. keys: {cls.__name__}")
     fields = [
-        field.name for field in attrs.fields(cls) if not (cls is model.Config and field.name in ("base", "source"))
+        written_name(field.name)
+        for field in attrs.fields(cls)
+        if not (cls is model.Config and field.name in ("base", "source"))
     ]
     assert [code(row[0]) for row in rows] == fields
     assert all(cell.strip() for row in rows for cell in row)
@@ -75,7 +77,7 @@ def test_every_key_is_documented_and_no_other(cls: type) -> None:
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 def test_documented_defaults_are_the_models(cls: type) -> None:
     hints = get_type_hints(cls, include_extras=True)
-    fields = attrs.fields_dict(cls)
+    fields = {written_name(field.name): field for field in attrs.fields(cls)}
     for key, _, written, _ in table_after(read("configuration.rst"), f".. keys: {cls.__name__}"):
         field = fields[code(key)]
         default = field.default

@@ -11,8 +11,10 @@ import revproxy
 ROOT = Path(revproxy.__file__).parent
 PURE = [f"revproxy.http.{path.stem}" for path in sorted((ROOT / "http").glob("[!_]*.py"))]
 PURE += [f"revproxy.upstream.balance.{path.stem}" for path in sorted((ROOT / "upstream" / "balance").glob("[!_]*.py"))]
+PURE += [f"revproxy.filters.{path.stem}" for path in sorted((ROOT / "filters").glob("[!_]*.py"))]
 PURE += [f"revproxy.coding.{path.stem}" for path in sorted((ROOT / "coding").glob("[!_]*.py"))]
 PURE += [f"revproxy.auth.{name}" for name in ("credentials", "hashes", "outcome", "token")]
+PURE += [f"revproxy.limits.{path.stem}" for path in sorted((ROOT / "limits").glob("[!_]*.py"))]
 _CARRIES_OUT = {"handler", "fill", "waiting", "serving", "purging"}
 PURE += [
     f"revproxy.cache.{path.stem}" for path in sorted((ROOT / "cache").glob("[!_]*.py")) if path.stem not in _CARRIES_OUT

@@ -385,7 +385,7 @@ class Fill:
     def _failed(self, fault: Fault, detail: str, page: Response, now: float) -> None:
         self._over()
         after = page.headers.get(b"retry-after")
-        seconds = int(after) if after is not None and after.isdigit() else 1
+        seconds = int(after) if after is not None and after.isdigit() else 0
         entry = self._entry
         self._let_go()
         self._audience.fail(fault, detail, entry, seconds, now)

@@ -43,6 +43,7 @@ _SERVER_FORMS = {
     "unix": "unix:PATH",
     "systemd": "systemd:domain=INET:name=NAME",
     "haproxy": "haproxy:tcp:PORT",
+    "revproxy-tls": "revproxy-tls:certificates=FOLDER:tcp\\:PORT",
 }
 
 
@@ -88,14 +89,21 @@ def check_server_endpoint(text: str) -> str | None:
         place = 1 if kind == "tls" else 0
         port = options.get("port") or "".join(args[place : place + 1])
         if kind == "tls":
-            folder = options.get("path") or "".join(args[:1])
-            if folder and not Path(folder).is_dir():
-                return f"{show(text)} names a folder of certificates that does not exist: {show(folder)}"
+            if (why := _no_folder(text, options.get("path") or "".join(args[:1]))) is not None:
+                return why
         elif not port:
             return f"{show(text)} has no port; write {show(_SERVER_FORMS[kind])}"
         if port and (why := _bad_port(text, port, 0)) is not None:
             return why
+    if kind == "revproxy-tls" and (why := _no_folder(text, options.get("certificates", ""))) is not None:
+        return why
     return _ask(serverFromString, text, text, _SERVER_FORMS.get(kind))
+
+
+def _no_folder(text: str, folder: str) -> str | None:
+    if not folder or Path(folder).is_dir():
+        return None
+    return f"{show(text)} names a folder of certificates that does not exist: {show(folder)}"
 
 
 def _prefixes(plugins: Iterable[object]) -> list[str]:

@@ -25,10 +25,13 @@ from revproxy.handlers.split import Split
 from revproxy.http.forwarding import hidden_names
 from revproxy.http.rewrite import prefix_mapping
 from revproxy.keys import key_reader
+from revproxy.limits.rate import Limit, Limits
 from revproxy.middleware.buffer import buffering
 from revproxy.middleware.compress import compressing, narrowing, remember_asked
+from revproxy.middleware.filters import filtering
 from revproxy.middleware.headers import request_changes, response_changes
 from revproxy.middleware.policy import load_object, policy
+from revproxy.middleware.rate import AtOnce, Limited, RateLimiting, compile_limits, tell, tell_at_once
 from revproxy.middleware.rewrite import rewriting
 from revproxy.routing import Entry, Route, RouteTable
 from revproxy.upstream.credentials import Credentials
@@ -67,10 +70,15 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
     forwards = _Forwards(upstreams, hide, config.server.forwarded)
     auths = Auths(upstreams, hide, reactor, config.base)
     stores: dict[str, tuple[Store, Pending]] = {}
+    try:
+        limits = compile_limits(config.server.rate_limit, config.base)
+    except ValueError as e:
+        line = locate(config.source, ("server", "rate_limit")) if config.source else None
+        raise ConfigError([Problem(key="server.rate_limit", text=str(e), line=line, source=config.source)]) from e
     entries = []
     for index, route in enumerate(config.routes):
         try:
-            entries.append(_entry(config, route, index, forwards, auths, stores, reactor))
+            entries.append(_entry(config, route, index, forwards, auths, stores, limits, reactor))
         except MissingPackage as e:
             line = locate(config.source, ("routes", index, "compress")) if config.source else None
             problems.append(Problem(key=f"routes[{index}].compress", text=str(e), line=line, source=config.source))
@@ -106,6 +114,7 @@ def _entry(
     forwards: _Forwards,
     auths: Auths,
     stores: dict[str, tuple[Store, Pending]],
+    server_limits: list[Limit],
     reactor: Any,
 ) -> Entry:
     server = config.server
@@ -119,10 +128,21 @@ def _entry(
         "backend-response": backend_response,
         "client-response": client_response,
     }
+    limits = [*server_limits, *compile_limits(written.rate_limit, config.base, server.rate_limit)]
+    # of answers of a cache nothing can be left out where there is none
+    misses = [limit for limit in limits if not limit.hits] if written.cache is not None else []
+    counted = [limit for limit in limits if limit not in misses]
+    if counted:
+        client_request.append(RateLimiting(Limits(counted), reactor))
+    if any(limit.tells_all or limit.tells_refused for limit in limits):
+        client_response.append(tell)  # the first here is the last to run
     compression = None
     if written.compress is not None:
         compression = compressing(written.compress)
         backend_response.append(compression)  # the first here is the last to run
+    if written.filter is not None:
+        # before whoever works with what a request says: authentication, the user's hooks, rewriting
+        client_request.append(filtering(written.filter))
     if written.auth is not None:
         # before the user's hooks, which may ask who it is, and before the target is rewritten
         client_request.append(auths.get(written.auth))
@@ -151,6 +171,8 @@ def _entry(
         backend_request.insert(0, remember_asked)
     name = written.name or f"route-{index + 1}"
     handler = _handler(config, written, forwards)
+    if misses:
+        handler = Limited(handler, RateLimiting(Limits(misses), reactor))
     passing: tuple[Any, ...] = ()
     keeping: tuple[Any, ...] = ()
     if written.cache is not None:
@@ -165,7 +187,14 @@ def _entry(
         )
         handler = _cache(config, written, fill, stores, reactor)
         passing, keeping = (handler.passed,), (handler.noted,)
-    alone = not passing and not client_response and len(backend_response) == 1
+    if counted and len(client_request) == 1 and written.cache is None:
+        # with nothing in between it is the same before the handler, and takes 1 us less
+        handler = Limited(handler, client_request.pop())
+    at_once: AtOnce | None = None
+    if not passing and client_response in ([], [tell]) and backend_response == [compression] * len(backend_response):
+        at_once = None if compression is None else compression.at_once
+        if client_response:
+            at_once = tell_at_once(at_once)
     rate = server.minimum_rate if written.minimum_rate == "server" else written.minimum_rate
     body = "server" if written.limits is None else written.limits.body
     route = Route(
@@ -181,7 +210,7 @@ def _entry(
         upgrade=frozenset(token.lower().encode("ascii") for token in written.upgrade),
         buffer_response=(written.buffer and written.buffer.response) or 0,
         mapping=mapping,
-        at_once=compression.at_once if compression is not None and alone else None,
+        at_once=at_once,
     )
     return Entry(
         route,

@@ -26,6 +26,8 @@ from revproxy.config.auth import (
 )
 from revproxy.config.caching import Cache as Cache, CacheBypass as CacheBypass, CacheStore as CacheStore
 from revproxy.config.coding import Compress as Compress
+from revproxy.config.filters import Filter as Filter, FilterRule as FilterRule
+from revproxy.config.ratelimit import RateLimit as RateLimit
 from revproxy.config.tls import (
     Acme as Acme,
     ClientCertificates as ClientCertificates,
@@ -128,7 +130,7 @@ class Limits:
 
 @frozen(kw_only=True)
 class Server:
-    """The ``[server]`` table."""
+    """The ``[server]`` table. What ``rate_limit`` says holds for all routes together."""
 
     workers: Literal[1] = 1
     trusted_proxies: tuple[Network, ...] = ()
@@ -142,6 +144,7 @@ class Server:
     via: Pseudonym | None = "revproxy"
     via_response: bool = False
     hide: tuple[FieldName, ...] = IDENTITY_FIELDS
+    rate_limit: tuple[RateLimit, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -288,7 +291,7 @@ class Route:
 
     ``upgrade`` names the protocols a client may switch to; ``minimum_rate`` and ``limits`` of a
     route take the place of the server's; ``minimum_rate`` of ``"server"`` keeps the server's.
-    ``compress`` may be written ``true`` for the defaults of its table.
+    ``compress`` and ``filter`` may be written ``true`` for the defaults of their tables.
     """
 
     name: Name | None = None
@@ -298,7 +301,9 @@ class Route:
     headers: Headers | None = None
     limits: RouteLimits | None = None
     minimum_rate: MinimumRate | Literal["server"] | None = "server"
+    rate_limit: tuple[RateLimit, ...] = ()
     buffer: Buffer | None = None
+    filter: Filter | None = None
     compress: Compress | None = None
     upgrade: tuple[Protocol, ...] = ("websocket",)
     middleware: tuple[Middleware, ...] = ()

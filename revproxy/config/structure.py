@@ -36,11 +36,12 @@ SHORT: dict[type, tuple[str, type, str]] = {
     model.ListenTls: ("certificates", str, "write the folder of the certificates, or a table"),
     model.ClientCertificates: ("ca", str, "write the authorities' PEM file, or a table"),
     model.CertificateAuth: ("names", str, 'write "*" for any, or whose it has to be, or a table'),
+    model.RateLimit: ("rate", str, 'write a rate such as "100/s", or a table'),
     model.Hsts: ("max_age", str, 'write a time such as "365d", or a table'),
 }
 
 #: Tables that a switch may stand for, where none is needed: ``true`` is the table with its defaults.
-SWITCHES: frozenset[type] = frozenset({model.Cache, model.Compress})
+SWITCHES: frozenset[type] = frozenset({model.Cache, model.Compress, model.Filter})
 
 
 @frozen
@@ -74,7 +75,8 @@ class Structurer:
             self._wrong(key, wrong(value, "is not a table", short[2] if short else _table_hint(cls)))
             return self._stand_in(cls)
         hints = _hints(cls)
-        known = {field.name: field for field in attrs.fields(cls) if not (cls is model.Config and field.name == "base")}
+        fields = (field for field in attrs.fields(cls) if not (cls is model.Config and field.name == "base"))
+        known = {written_name(field.name): field for field in fields}
         for name in value:
             if name not in known:
                 self._unknown(key, name, known)
@@ -82,10 +84,10 @@ class Structurer:
         for name, field in known.items():
             if name in value:
                 written, default = value[name], field.default
-                built[name] = self.value(hints[name], written, (*key, name), default=default)
+                built[field.name] = self.value(hints[field.name], written, (*key, name), default=default)
             elif field.default is attrs.NOTHING:
                 self.problems.append(Found(key, f"{show(name)} is missing"))
-                built[name] = _empty(hints[name])
+                built[field.name] = _empty(hints[field.name])
         return cls(**built)
 
     def value(self, hint: Any, value: object, key: Key, *, default: Any = attrs.NOTHING) -> Any:
@@ -189,6 +191,11 @@ class Structurer:
         return cls(**{name: _empty(hints[name]) for name in required})
 
 
+def written_name(name: str) -> str:
+    """The key of a field: names that Python keeps for itself have an underscore at their end."""
+    return name.removesuffix("_")
+
+
 @cache
 def _hints(cls: type) -> dict[str, Any]:
     return get_type_hints(cls, include_extras=True)
@@ -209,7 +216,7 @@ def _empty(hint: Any) -> Any:
 
 
 def _table_hint(cls: type) -> str:
-    names = [field.name for field in attrs.fields(cls)]
+    names = [written_name(field.name) for field in attrs.fields(cls)]
     return f"write a table {{ {', '.join(f'{name} = …' for name in names[:3])}{', …' if len(names) > 3 else ''} }}"
 
 

@@ -13,12 +13,14 @@ from __future__ import annotations
 import math
 import re
 from fractions import Fraction
+from typing import NamedTuple
 
 _TIMES = {"ms": Fraction(1, 1000), "s": Fraction(1), "m": Fraction(60), "h": Fraction(3600), "d": Fraction(86400)}
 _SIZES = {"b": 1, "kb": 1024, "mb": 1024**2, "gb": 1024**3, "tb": 1024**4}
 _NUMBER = r"([0-9]{1,19}(?:\.[0-9]{1,9})?)"
 _DURATION = re.compile(_NUMBER + r"(ms|s|m|h|d)", re.ASCII)
 _SIZE = re.compile(_NUMBER + r"([kmgt]?)i?b", re.ASCII | re.IGNORECASE)
+_REQUESTS = re.compile(r"([0-9]{1,15})/(s|m|h|d)", re.ASCII)
 _RATE = re.compile(_NUMBER + r"(?:([kmgt]?)i?(b))?/(s|m|h|d)", re.ASCII | re.IGNORECASE)
 
 #: Ten years: more than that is a slip, and timers have to be able to hold it.
@@ -67,6 +69,39 @@ def parse_rate(text: str) -> float:
         raise ValueError(f"not a rate: {text!r}")
     factor = _SIZES[match[2].lower() + "b"] if match[3] else 1
     return float(Fraction(match[1]) * factor / _TIMES[match[4]])
+
+
+class Requests(NamedTuple):
+    """So many requests in a second, minute, hour or day.
+
+    :param number: 1 to 10**9. :param unit: ``"second"``, ``"minute"``, ``"hour"`` or ``"day"``.
+    """
+
+    number: int = 1
+    unit: str = "second"
+
+    @property
+    def seconds(self) -> int:
+        """The unit in seconds."""
+        return int(_TIMES[self.unit[0]])
+
+
+#: More requests in a unit of time than that are no limit.
+MOST_REQUESTS = 10**9
+
+
+def parse_requests(text: str) -> Requests:
+    """A whole number of requests in a unit of time: ``"100/s"``, ``"1000/h"``.
+
+    :raises ValueError: when it is none, zero, or over :data:`MOST_REQUESTS`.
+    """
+    match = _REQUESTS.fullmatch(text)
+    if match is None:
+        raise ValueError(f"not a rate of requests: {text!r}")
+    count = int(match[1])
+    if not 1 <= count <= MOST_REQUESTS:
+        raise ValueError(f"out of range: {text!r}")
+    return Requests(count, {"s": "second", "m": "minute", "h": "hour", "d": "day"}[match[2]])
 
 
 def format_duration(seconds: float) -> str:

@@ -15,11 +15,13 @@ from collections.abc import Callable
 from typing import Any
 
 from revproxy.config import tokens, variables
-from revproxy.config.errors import Wrong, show, wrong
+from revproxy.config.errors import Wrong, nearest, show, wrong
 from revproxy.config.hosts import NETWORK_HINT, host_name, host_pattern, network, upstream_host
 from revproxy.config.identities import identity
 from revproxy.config.portions import portion, retry_condition, status_class, status_range, tier
-from revproxy.config.units import parse_duration, parse_rate, parse_size
+from revproxy.config.units import MOST_REQUESTS, Requests, parse_duration, parse_rate, parse_requests, parse_size
+from revproxy.filters.linear import NotLinear, compile_pattern
+from revproxy.filters.rules import OWN
 from revproxy.http.target import normalise_path
 
 METHODS = (
@@ -43,6 +45,7 @@ FRAMING = frozenset(
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_POLICY = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _REFERENCE = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _MEDIA = re.compile(r"[!#$&^_.+\-0-9A-Za-z]+/(?:[!#$&^_.+\-0-9A-Za-z]+|\*)")
 _SUFFIX = re.compile(r"\*\+[!#$&^_.\-0-9A-Za-z]+")
@@ -50,6 +53,7 @@ _URL = re.compile(r"(?:https?:|\$\{?scheme\}?:)?//[^/\s]", re.IGNORECASE)
 
 _DURATION_HINT = 'write a number with a unit such as "250ms", "5s", "2m", "1h"'
 _SIZE_HINT = 'write a number with a unit such as "64KB", "1MB", "1GB", or plain bytes'
+_REQUESTS_HINT = f'write 1 to {MOST_REQUESTS} requests and a unit, such as "100/s", "20/m", "1000/h", "5000/d"'
 _RATE_HINT = 'write a rate such as "100/s", "1000/m", "240B/s", "1MB/s"'
 
 
@@ -96,6 +100,15 @@ def _rate(value: object) -> float:
         return parse_rate(_string(value, "a rate", _RATE_HINT))
     except ValueError:
         raise wrong(value, "is not a rate", _RATE_HINT) from None
+
+
+def _request_rate(value: object) -> Requests:
+    if isinstance(value, int) and not isinstance(value, bool):
+        raise wrong(value, "is not a rate", _REQUESTS_HINT, f"{value}/s" if value > 0 else None)
+    try:
+        return parse_requests(_string(value, "a rate", _REQUESTS_HINT))
+    except ValueError:
+        raise wrong(value, "is not a rate of requests", _REQUESTS_HINT) from None
 
 
 def _above_zero(parser: Callable[[object], Any]) -> Callable[[object], Any]:
@@ -317,6 +330,43 @@ def _key(value: object) -> str:
     return text
 
 
+def _rule_id(value: object) -> int:
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value[:9])
+    return _integer(1, 999_999, "a rule's number")(value)
+
+
+def _linear_pattern(value: object) -> str:
+    text = _string(value, "a pattern", "write a regular expression in quotes")
+    if not text:
+        raise wrong(text, "can't be used here", "write a regular expression that is not empty")
+    try:
+        compile_pattern(text, ignore_case=True)
+    except NotLinear as error:
+        raise wrong(text, "is no pattern of bounded time", str(error)) from None
+    return text
+
+
+def _limit_key(value: object) -> str:
+    hint = (
+        'write "client", "route", "client_certificate", "path", "header:NAME", "cookie:NAME", "query:NAME" '
+        'or "module:callable"'
+    )
+    text = _string(value, "a key", hint)
+    if text in ("route", "client_certificate"):
+        return text
+    if ":" not in text and text not in ("client", "path"):
+        raise wrong(text, "is not a key", hint, nearest(text, ("client", "route", "client_certificate", "path")))
+    return _key(text)
+
+
+def _policy_name(value: object) -> str:
+    text = _string(value, "a name")
+    if not _POLICY.fullmatch(text):
+        raise wrong(text, "is not a name for a limit", 'clients read it: up to 64 letters, digits and "_.-"')
+    return text
+
+
 def _secret(value: object) -> str:
     text = _name(value)
     if len(text) < 16:
@@ -333,31 +383,40 @@ PARSERS: dict[str, Callable[[object], Any]] = {
     "count or zero": _integer(0, 2**31),
     "duration": _above_zero(_seconds),
     "duration or zero": _seconds,
+    "error status": _integer(400, 599, "a status"),
     "field name": _field_name,
     "field value": _field_value,
     "gzip level": _integer(1, 9, "a level"),
     "host": _host,
     "host pattern": _host_pattern,
     "identity": identity,
+    "IPv4 prefix": _integer(1, 32, "a prefix"),
+    "IPv6 prefix": _integer(1, 128, "a prefix"),
     "key": _key,
     "key hash": tokens.hashed_key,
+    "linear pattern": _linear_pattern,
+    "limit key": _limit_key,
     "location": _location,
     "media type": _media_type,
     "method": _method,
     "name": _name,
     "network": _network,
+    "own rule id": _integer(OWN, 999_999, "a number of rules of your own"),
     "password hash": tokens.hashed_password,
     "path": _path,
     "path pattern": _path_pattern,
     "path template": _path_template,
     "percent": portion(None),
+    "policy name": _policy_name,
     "port": _integer(1, 65535, "a port"),
     "protocol": _protocol,
     "pseudonym": _pseudonym,
     "rate": _above_zero(_rate),
     "reference": _reference,
     "regex": _regex,
+    "request rate": _request_rate,
     "retry condition": retry_condition,
+    "rule id": _rule_id,
     "secret": _secret,
     "share": portion(1.0),
     "size": _above_zero(_bytes),

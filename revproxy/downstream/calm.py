@@ -12,8 +12,14 @@ from __future__ import annotations
 
 #: Streams that were reset, by either side: at once, and a second.
 RESETS, RESETS_AGAIN = 200, 20.0
+#: What of these a request makes good that both sides ended: one for each would let every second one be reset.
+FINISHED_WORTH = 0.1
 #: Frames that carry nothing (PING, SETTINGS, PRIORITY, empty DATA, small WINDOW_UPDATE, …): at once, and a second.
 FRAMES, FRAMES_AGAIN = 1000, 50.0
+#: What of these a SETTINGS frame counts as, which may change a window of every stream.
+SETTINGS_COST = 10.0
+#: What of these a request makes good: a client may answer each small response by a few of them.
+REQUEST_WORTH = 4.0
 
 
 class Allowance:
@@ -27,15 +33,15 @@ class Allowance:
         self._left = most
         self._at: float | None = None
 
-    def spend(self, now: float) -> bool:
-        """One more, at this time in seconds: whether it is one too many."""
+    def spend(self, now: float, cost: float = 1.0) -> bool:
+        """One more, at this time in seconds: whether it is one too many. :param cost: of how many it is worth."""
         if self._at is not None:
             self._left = min(self._most, self._left + (now - self._at) * self._again)
         self._at = now
-        self._left -= 1
+        self._left -= cost
         return self._left < 0
 
-    def earned(self) -> None:
+    def earned(self, worth: float = 1.0) -> None:
         """Something was done in earnest."""
         if self._left < self._most:
-            self._left += 1
+            self._left += worth

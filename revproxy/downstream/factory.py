@@ -29,7 +29,6 @@ class ClientFactory(Factory):
 
     :param listen: the listener's name. :param scheme: ``b"http"`` or ``b"https"``.
     :param terminator: TLS of our own, or ``None``. :param hsts: a line for responses, with its CRLF.
-    :param asks_certificates: whether clients are asked for theirs.
     :param proxied: whether an address has to begin with a PROXY header.
     :param http2: whether HTTP/2 is taken: negotiated on a TLS transport of somebody else's, else with prior knowledge.
     :param patience: seconds until HTTP begins.
@@ -42,7 +41,8 @@ class ClientFactory(Factory):
         """How Twisted names it in its log: "revproxy starting on 8080"."""
         return "revproxy"
 
-    protocol: Any = ClientConnection
+    #: Called with this and an arrival, where it isn't HTTP/1.1 from the first byte.
+    protocol: Any = Entrance
 
     def __init__(
         self,
@@ -52,7 +52,6 @@ class ClientFactory(Factory):
         *,
         terminator: Terminator | None = None,
         hsts: bytes = b"",
-        asks_certificates: bool = False,
         proxied: Callable[[str], bool] | None = None,
         http2: bool = False,
         patience: float = 10.0,
@@ -62,7 +61,6 @@ class ClientFactory(Factory):
         self.scheme = scheme
         self.terminator = terminator
         self.hsts = hsts
-        self.asks_certificates = asks_certificates
         self.proxied = proxied
         self.negotiates = http2 and scheme == b"https" and terminator is None
         self.http2 = http2
@@ -92,7 +90,7 @@ class ClientFactory(Factory):
         if refused is not None:
             return Refusal(engine, refused, peer)
         arrival = self.arrival_of(peer, getattr(address, "port", 0))
-        return self.protocol(engine, arrival) if self._direct else Entrance(self, arrival)
+        return ClientConnection(engine, arrival) if self._direct else self.protocol(self, arrival)
 
     def arrival_of(self, peer: str, port: int) -> Arrival:
         """How requests of a client at this address reach us."""

@@ -98,6 +98,7 @@ class ClosingHttp2(Wire):
         self._closing = True
         self._buffer = b""
         self.dataReceived = self._discard
+        self.resume_reading(self._pausing)
         self.half_close()
         self.set_deadline(DRAIN_TIME if not self.queued() else self.engine.keep_alive)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from revproxy.downstream.calm import FRAMES, FRAMES_AGAIN, Allowance
+from revproxy.downstream.calm import FRAMES, FRAMES_AGAIN, SETTINGS_COST, Allowance
 from revproxy.downstream.h2windows import WindowedHttp2
 from revproxy.fault import CLIENT_GONE
 from revproxy.http.h2frames import (
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from revproxy.engine import Engine
 
 CONTINUATIONS = 16  # frames of one field block
-TINY = 64  # a smaller WINDOW_UPDATE is worth no frame
+TINY = 1024  # a smaller WINDOW_UPDATE is worth no frame
 
 
 class ReadingHttp2(WindowedHttp2):
@@ -149,7 +149,7 @@ class ReadingHttp2(WindowedHttp2):
         if kind == CONTINUATION:
             self._continuation(flags, stream, payload)
             return
-        if self._calm.spend(self.clock.seconds()):
+        if self._calm.spend(self.clock.seconds(), SETTINGS_COST if kind == SETTINGS else 1.0):
             self._flood("frames that carry nothing")
         elif kind == SETTINGS:
             self._settings(flags, stream, payload)
@@ -287,17 +287,20 @@ class ReadingHttp2(WindowedHttp2):
             if payload:
                 raise FrameError(FRAME_SIZE_ERROR, "an acknowledgement with settings")
             return
-        for name, value in read_settings(payload):
-            if name == INITIAL_WINDOW_SIZE:
-                change = value - self._initial
-                self._initial = value
-                for one in list(self._streams.values()):
-                    if not one.widen(change):
-                        raise FrameError(FLOW_CONTROL_ERROR, "a window that is too large")
-                    if one.waiting and change > 0:
-                        self._ready[one] = None
-            elif name == HEADER_TABLE_SIZE:
-                self.blocks.limit(value)
+        said = dict(read_settings(payload))  # of several values of one setting the last counts (RFC 9113 6.5.3)
+        initial = said.get(INITIAL_WINDOW_SIZE, self._initial)
+        if initial != self._initial:
+            change = initial - self._initial
+            self._initial = initial
+            for one in list(self._streams.values()):
+                if not one.widen(change):
+                    raise FrameError(FLOW_CONTROL_ERROR, "a window that is too large")
+                if one.waiting and change > 0:
+                    self._ready[one] = None
+        if HEADER_TABLE_SIZE in said:
+            for name, value in read_settings(payload):  # the smallest in between counts, too (RFC 7541 4.2)
+                if name == HEADER_TABLE_SIZE:
+                    self.blocks.limit(value)
         self.send(frame(SETTINGS, ACK, 0, b""))
         if self._ready:
             self._pump()

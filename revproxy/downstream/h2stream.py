@@ -17,13 +17,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from revproxy.downstream.closing import DRAIN, DRAIN_TIME
+from revproxy.downstream.h2pace import PacedStream
 from revproxy.exchange import Exchange
 from revproxy.fault import (
     BACKEND_BAD_RESPONSE,
-    CLIENT_BODY_SLOW,
-    CLIENT_BODY_TIMEOUT,
-    CLIENT_READS_SLOWLY,
-    TUNNEL_IDLE,
     Fault,
 )
 from revproxy.http.h2frames import (
@@ -37,10 +34,11 @@ from revproxy.http.h2frames import (
     NO_ERROR,
     PROTOCOL_ERROR,
     headers,
+    window_update,
 )
 from revproxy.http.h2responses import accepts, response_fields_h2, switching_response, trailer_fields_h2
 from revproxy.http.message import Field, Response
-from revproxy.stream import ASKING, DONE, EARLY
+from revproxy.stream import DONE
 from revproxy.wire import PEER_FULL
 
 if TYPE_CHECKING:
@@ -50,45 +48,34 @@ HIGH = 64 * 1024  # bytes that wait for the client; above, the backend is not re
 RECEIVE = 256 * 1024  # bytes that a client may send before the backend has taken any
 
 
-class Http2Stream:
+class Http2Stream(PacedStream):
     """A MessageStream over one HTTP/2 stream.
 
-    :ivar window: bytes that the client lets us send. :ivar asking: the client has not ended its side.
-    :ivar tunnel: bytes both ways, after an extended CONNECT (RFC 8441). :ivar over: nothing is sent any more.
+    :ivar window: bytes that the client lets us send. :ivar over: nothing is sent any more.
     :ivar waiting: bytes that wait for windows. :ivar length: of the body, as far as the client said so.
     """
 
     __slots__ = (
-        "_body_at", "_drain_until", "_ending", "_held", "_pausing", "_queue", "_stall_at", "_taken", "_trailers",
-        "_window_at", "_window_bytes", "asking", "connection", "exchange", "extended", "length", "over", "received",
-        "room", "stream_id", "tunnel", "unacked", "waiting", "window",
+        "_at", "_ending", "_held", "_owed", "_queue", "_trailers", "_unsaid", "length", "over", "received", "room",
+        "stream_id", "unacked", "waiting", "window",
     )  # fmt: skip
 
     def __init__(self, connection: Http2Connection, stream_id: int, window: int) -> None:
-        self.connection = connection
+        super().__init__(connection)
         self.stream_id = stream_id
-        self.exchange: Exchange | None = None
         self.window = window
-        self.asking = True
-        self.extended = False
-        self.tunnel = False
         self.over = False
         self.room = RECEIVE
-        self.unacked = 0
+        self._unsaid = 0  # bytes that came and were not given back to the stream yet
+        self._owed = 0  # and to the connection
         self.received = 0
         self.length: int | None = None
         self.waiting = 0
         self._queue: deque[bytes] | None = None
+        self._at = 0  # bytes of the first piece that are out
         self._ending = False
         self._trailers: Sequence[Field] = ()
         self._held: list[bytes] | None = None
-        self._pausing = 0
-        self._body_at = 0.0
-        self._drain_until = 0.0
-        self._window_at = 0.0
-        self._window_bytes = 0
-        self._stall_at: float | None = None
-        self._taken = 0
 
     @property
     def transport(self) -> Any:
@@ -155,8 +142,8 @@ class Http2Stream:
             if first:
                 self._enqueue(first)
             held, self._held = self._held, None
-            for data in held or ():
-                exchange.request_body(data)
+            if held is not None:
+                exchange.request_body(b"".join(held))
             self._give_back()
             if not self.asking and self.exchange is exchange:
                 self._request_over(exchange)
@@ -196,7 +183,7 @@ class Http2Stream:
 
     def abort(self, fault: Fault) -> None:
         self.exchange = None
-        if not self.over:
+        if self.connection.has(self):
             self.over = True
             self.connection.reset(self, CANCEL if fault.blame == "client" else INTERNAL_ERROR, fault.blame == "client")
 
@@ -232,14 +219,18 @@ class Http2Stream:
         if queue is None:
             return b""
         data = queue[0]
-        size = min(len(data), self.window, connection.window, connection.largest)
+        at = self._at
+        size = min(len(data) - at, self.window, connection.window, connection.largest)
         if size <= 0:
             return b""
-        if size < len(data):
-            queue[0] = data[size:]
-            data = data[:size]
+        if at + size < len(data):
+            self._at = at + size
+            data = data[at : at + size]
         else:
+            self._at = 0
             queue.popleft()
+            if at:
+                data = data[at:]
         self.window -= size
         connection.window -= size
         self.waiting -= size
@@ -281,6 +272,7 @@ class Http2Stream:
         if self.tunnel and self.asking and exchange is not None and exchange.state != DONE:
             return
         self.exchange = None
+        self._settle()
         if not self.asking:
             self.connection.finished(self)
         elif self.tunnel or self._left() > DRAIN:
@@ -304,7 +296,6 @@ class Http2Stream:
         if self.room < 0:
             connection.stream_error(self, FLOW_CONTROL_ERROR, "more than the stream's window")
             return
-        self.unacked += size
         self.received += len(body)
         length = self.length
         if length is not None and (self.received > length or (ended and self.received < length)):
@@ -317,7 +308,6 @@ class Http2Stream:
         exchange = self.exchange
         if exchange is None:  # answered before
             connection.give_back(size)
-            self.unacked -= size
             if ended:
                 connection.finished(self)
             elif self.room < RECEIVE - DRAIN // 2:
@@ -325,11 +315,15 @@ class Http2Stream:
             return
         self._body_at = connection.clock.seconds()
         self._window_bytes += size
+        self._unsaid += size
+        self._owed += size
         if body:
-            if self.extended:
-                self._held = [*(self._held or ()), body]
-            else:
+            if not self.extended:
                 exchange.request_body(body)
+            elif self._held is None:
+                self._held = [body]
+            else:
+                self._held.append(body)
         if not self._pausing and not self.extended:
             self._give_back()
         if ended and self.exchange is exchange and not self.extended:
@@ -351,17 +345,27 @@ class Http2Stream:
         exchange.request_end(trailers)
         if self.exchange is exchange and exchange.state == DONE and self.tunnel:
             self.exchange = None
+            self._settle()
             if not self.over:
                 self.end()
             else:
                 self.connection.finished(self)
 
     def _give_back(self) -> None:
-        """The backend took it: the client may send as much again, said once half of the window is used."""
-        if self.unacked >= RECEIVE // 2 and self.asking and not self._pausing:
-            size, self.unacked = self.unacked, 0
+        """The backend took it: others may send as much at once, this stream when half of its window is used."""
+        if self._owed:
+            owed, self._owed = self._owed, 0
+            self.connection.give_back(owed)
+        if self._unsaid >= RECEIVE // 2 and self.asking and not self._pausing:
+            size, self._unsaid = self._unsaid, 0
             self.room += size
-            self.connection.give_back(size, self.stream_id)
+            self.connection.send(window_update(self.stream_id, size))
+
+    def _settle(self) -> None:
+        """The stream is over: what was held up on it is no burden for the connection any more."""
+        if self._owed:
+            owed, self._owed = self._owed, 0
+            self.connection.give_back(owed)
 
     def pause_reading(self, why: int) -> None:
         self._pausing |= why
@@ -381,79 +385,13 @@ class Http2Stream:
         self.window += more
         return self.window <= LARGEST_WINDOW
 
-    # -- time, looked at once a second while there is reason to
-
-    def begin_body(self) -> None:
-        """A body will follow: its clocks run."""
-        self._restart_body_clock()
-
-    def _restart_body_clock(self) -> None:
-        self._body_at = self._window_at = self.connection.clock.seconds()
-        self._window_bytes = 0
-        self.connection.watch(self)
-
-    def check(self, now: float) -> bool:
-        """Whether it has to be looked at again; whoever is too slow is given up."""
-        exchange = self.exchange
-        if exchange is None:
-            if now < self._drain_until:
-                return True
-            self.connection.reset(self, NO_ERROR, False)
-            return False
-        timeouts = self.connection.engine.server.timeouts
-        if self.tunnel:
-            if now >= self._body_at + timeouts.tunnel:
-                exchange.fail(TUNNEL_IDLE)
-                return False
-        rate = self._minimum_rate()
-        again = self.tunnel
-        if self.asking and not self.tunnel and not self.extended and exchange.state in (ASKING, EARLY):
-            again = True
-            if self._pausing or (exchange.request.expects_continue and not exchange.received):
-                self._body_at = self._window_at = now
-                self._window_bytes = 0
-            elif now >= self._body_at + timeouts.body:
-                exchange.fail(CLIENT_BODY_TIMEOUT)
-                return False
-            elif rate is not None and now >= self._window_at + rate[1]:
-                if self._window_bytes < rate[0] * (now - self._window_at):
-                    exchange.fail(CLIENT_BODY_SLOW)
-                    return False
-                self._window_at = now
-                self._window_bytes = 0
-        if self._stall_at is not None:
-            again = True
-            if self.connection.is_full:  # then the whole connection is measured
-                self._stall_at = now
-                self._taken = 0
-            elif rate is not None and now >= self._stall_at + rate[1]:
-                if self._taken < rate[0] * (now - self._stall_at):
-                    if exchange.state == DONE:  # all of it waits here
-                        self.connection.engine.refused(CLIENT_READS_SLOWLY, self.connection.arrival.peer)
-                        self.connection.reset(self, CANCEL, True)
-                    else:
-                        exchange.fail(CLIENT_READS_SLOWLY)
-                    return False
-                self._stall_at = now
-                self._taken = 0
-        return again
-
-    def _minimum_rate(self) -> tuple[float, float] | None:
-        exchange = self.exchange
-        if exchange is not None and exchange.route is not None:
-            return exchange.route.minimum_rate
-        rate = self.connection.engine.server.minimum_rate
-        return None if rate is None else (rate.rate, rate.over)
-
     def lost(self, fault: Fault | None = None, detail: str = "") -> None:
         """The stream is gone, and the client with it."""
         self.over = True
         self.asking = False
         self._queue = None
         exchange, self.exchange = self.exchange, None
-        if self.unacked:
-            self.connection.give_back(self.unacked)
-            self.unacked = 0
+        self._settle()
         if exchange is not None:
             if fault is None:
                 exchange.client_gone()

@@ -12,18 +12,19 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from revproxy.downstream.calm import RESETS, RESETS_AGAIN, Allowance
+from revproxy.downstream.calm import FINISHED_WORTH, RESETS, RESETS_AGAIN, Allowance
 from revproxy.downstream.h2closing import ClosingHttp2
 from revproxy.downstream.h2stream import Http2Stream
 from revproxy.fault import CLIENT_BAD_BODY, Fault
 from revproxy.http.h2frames import FRAME, WINDOW, rst_stream, window_update
 from revproxy.http.message import Arrival
-from revproxy.wire import NEVER
+from revproxy.wire import NEVER, PEER_FULL
 
 if TYPE_CHECKING:
     from revproxy.engine import Engine
 
 CONNECTION_RECEIVE = 1024 * 1024  # bytes of bodies that a client may send before backends have taken any
+_BATCH = 64 * 1024  # bytes of frames that leave in one write
 _LATE = 200  # streams that are over and may still be sent to
 
 
@@ -48,51 +49,57 @@ class WindowedHttp2(ClosingHttp2):
 
     # -- what the client may send
 
-    def give_back(self, size: int, stream_id: int = 0) -> None:
-        """The client may send so much more, on the connection and on a stream."""
+    def give_back(self, size: int) -> None:
+        """So many bytes of bodies were taken: the client may send as many again, said in steps."""
         self._credit += size
-        out = window_update(stream_id, size) if stream_id else b""
-        if self._credit >= CONNECTION_RECEIVE // 4:
-            out += window_update(0, self._credit)
-            self._room += self._credit
-            self._credit = 0
-        if out and not self._closing:
-            self.send(out)
+        if self._credit >= CONNECTION_RECEIVE // 4 and not self._closing:
+            credit, self._credit = self._credit, 0
+            self._room += credit
+            self.send(window_update(0, credit))
 
     # -- what we may send
 
     def pump(self, stream: Http2Stream) -> None:
-        """Send what waits on a stream, as far as the windows and the transport take it."""
+        """Send what waits on a stream, as far as the windows and the transport take it, and it is its turn."""
         self._ready[stream] = None
         if not self.is_full:
             self._pump()
 
     def _pump(self) -> None:
-        """A frame of each stream in turn, as long as anything can be sent."""
+        """A frame of each stream in turn, as long as anything can be sent.
+
+        Who had its turn goes to the end; who has no window leaves, and is back when it grows. So whatever the
+        connection's window is, and however it grows, the next frame takes one look-up.
+        """
         ready = self._ready
-        while ready and not self.is_full and self.transport is not None:
-            out = []
-            moved = []
-            for stream in list(ready):
-                data = stream.next_frame()
-                if data:
-                    out.append(data)
-                    moved.append(stream)
-                if not data or not stream.waiting:
-                    del ready[stream]  # its window's growth brings it back
-            if self.window <= 0:
-                # the connection's window is used up: whoever waits is asked again when it grows
-                for stream in self._streams.values():
-                    if stream.waiting and stream.window > 0:
-                        ready[stream] = None
-            if not out:
-                return
+        out: list[bytes] = []
+        moved: list[Http2Stream] = []
+        size = 0
+        while ready and self.window > 0 and not self.is_full and self.transport is not None:
+            stream = next(iter(ready))
+            del ready[stream]
+            data = stream.next_frame()
+            if not data:
+                continue
+            if stream.waiting:
+                ready[stream] = None
+            out.append(data)
+            moved.append(stream)
+            size += len(data)
+            if size >= _BATCH or not ready:
+                self.send(b"".join(out))
+                # they may have more to send by now
+                told, out, moved, size = moved, [], [], 0
+                for stream in told:
+                    stream.moved()
+        if out:
             self.send(b"".join(out))
             for stream in moved:
                 stream.moved()
 
     def full(self) -> None:
-        """The transport holds enough: streams keep what comes."""
+        """The transport holds enough: streams keep what comes, and no request is taken until it is out."""
+        self.pause_reading(PEER_FULL)
         if self._stall_at == NEVER:
             self._stall_at = self.clock.seconds()
             self._stall_base = self.bytes_out - self.unsent()
@@ -100,6 +107,7 @@ class WindowedHttp2(ClosingHttp2):
 
     def drained(self) -> None:
         self._stall_at = NEVER
+        self.resume_reading(PEER_FULL)
         if self._closing:
             return
         for stream in self._streams.values():
@@ -134,10 +142,14 @@ class WindowedHttp2(ClosingHttp2):
         if self._resets.spend(self.clock.seconds()):
             self._flood("streams that have to be reset")
 
+    def has(self, stream: Http2Stream) -> bool:
+        """Whether a stream is not over."""
+        return self._streams.get(stream.stream_id) is stream
+
     def finished(self, stream: Http2Stream) -> None:
         """A stream was ended by both sides."""
         self._done.append(stream.stream_id)
-        self._resets.earned()
+        self._resets.earned(FINISHED_WORTH)
         self.forget(stream)
 
     def forget(self, stream: Http2Stream) -> None:

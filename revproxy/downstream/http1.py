@@ -54,7 +54,7 @@ class ClientConnection(AnsweringWire):
     """
 
     __slots__ = (
-        "_directed", "_last", "_left", "_looping", "_served",
+        "_directed", "_last", "_left", "_looping", "_served", "_sni",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, arrival: Arrival) -> None:
@@ -65,7 +65,8 @@ class ClientConnection(AnsweringWire):
         self._served = 0
         self._last: RequestBlock | None = None
         tls = arrival.tls
-        self._directed = None if tls is None or tls.server_name is None else tls.server_name.encode("ascii")
+        self._sni = None if tls is None or tls.server_name is None else tls.server_name.encode("ascii")
+        self._directed = self._sni
 
     # -- the connection
 
@@ -181,7 +182,9 @@ class ClientConnection(AnsweringWire):
         if self._directed is not None and request.host != self._directed and not self._is_ours(request):
             self._broken = True
             self.dataReceived = ignore
-            exchange.fail(CLIENT_MISDIRECTED, f"the connection is for {self._directed.decode('ascii')}")
+            exchange.fail(
+                CLIENT_MISDIRECTED, f"the connection is for {self.arrival.tls and self.arrival.tls.server_name}"
+            )
             return
         length = request.length
         if length == 0:
@@ -225,7 +228,9 @@ class ClientConnection(AnsweringWire):
         tls = self.arrival.tls
         host = request.host
         if tls is not None and (
-            not host or (tls.certificate is not None and tls.certificate.covers(host.decode("ascii")))
+            not host
+            or host == self._sni
+            or (tls.certificate is not None and tls.certificate.covers(host.decode("ascii")))
         ):
             self._directed = request.host  # the next request will most likely ask for it, too
             return True

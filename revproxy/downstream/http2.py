@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
+from revproxy.downstream.calm import REQUEST_WORTH
 from revproxy.downstream.h2reading import ReadingHttp2
 from revproxy.downstream.h2stream import RECEIVE, Http2Stream
 from revproxy.downstream.h2windows import CONNECTION_RECEIVE
 from revproxy.exchange import Exchange
-from revproxy.fault import CLIENT_BAD_REQUEST, CLIENT_MISDIRECTED, ProtocolError
+from revproxy.fault import CLIENT_BAD_REQUEST, CLIENT_HEAD_TOO_LARGE, CLIENT_MISDIRECTED, ProtocolError
 from revproxy.http.forwarding import forwarded_lines
 from revproxy.http.h2frames import (
     COMPRESSION_ERROR,
@@ -54,7 +55,7 @@ class Http2Connection(ReadingHttp2):
     :param arrival: how this connection reached us.
     """
 
-    __slots__ = ("_decoder", "_directed", "_requests", "_served", "hsts")
+    __slots__ = ("_decoder", "_directed", "_requests", "_served", "_sni", "hsts")
 
     def __init__(self, engine: Engine, arrival: Arrival) -> None:
         via = engine.server.via
@@ -63,11 +64,12 @@ class Http2Connection(ReadingHttp2):
             arrival = evolve(arrival, forwarded=said)
         super().__init__(engine, arrival)
         self.hsts: Any = [(b"strict-transport-security", arrival.hsts, False)] if arrival.hsts else None
-        self._decoder = BlockReader(engine.server.limits.head * _BLOCKS)
+        self._decoder = BlockReader(engine.server.limits.head * _BLOCKS, engine.server.limits.head)
         self._requests = H2RequestReader(engine.parser)
         self._served = 0
         tls = arrival.tls
-        self._directed = None if tls is None or tls.server_name is None else tls.server_name.encode("ascii")
+        self._sni = None if tls is None or tls.server_name is None else tls.server_name.encode("ascii")
+        self._directed = self._sni
 
     def connected(self) -> None:
         self.engine.opened(self, self.arrival.peer)
@@ -102,7 +104,7 @@ class Http2Connection(ReadingHttp2):
         if len(self._streams) >= STREAMS:
             self._refuse(stream_id, REFUSED_STREAM)
             return
-        self._calm.earned()
+        self._calm.earned(REQUEST_WORTH)
         self._begin(stream_id, fields, ended)
 
     def _begin(self, stream_id: int, fields: Any, ended: bool) -> None:
@@ -113,6 +115,8 @@ class Http2Connection(ReadingHttp2):
         if ended:
             stream.asking = False
         try:
+            if self._decoder.over:
+                raise ProtocolError(CLIENT_HEAD_TOO_LARGE, f"fields over {engine.server.limits.head} bytes")
             request = self._requests.read(fields, ended, arrival)
         except ProtocolError as e:
             self._malformed(stream, fields, e)
@@ -128,7 +132,9 @@ class Http2Connection(ReadingHttp2):
         if not ended and request.upgrade is None:
             stream.length = request.length
         if self._directed is not None and request.host != self._directed and not self._is_ours(request):
-            exchange.fail(CLIENT_MISDIRECTED, f"the connection is for {self._directed.decode('ascii')}")
+            exchange.fail(
+                CLIENT_MISDIRECTED, f"the connection is for {self.arrival.tls and self.arrival.tls.server_name}"
+            )
         elif request.upgrade is not None:
             if ended:
                 exchange.fail(CLIENT_BAD_REQUEST, "an extended CONNECT that ends its stream")
@@ -151,7 +157,9 @@ class Http2Connection(ReadingHttp2):
         tls = self.arrival.tls
         host = request.host
         if tls is not None and (
-            not host or (tls.certificate is not None and tls.certificate.covers(host.decode("ascii")))
+            not host
+            or host == self._sni
+            or (tls.certificate is not None and tls.certificate.covers(host.decode("ascii")))
         ):
             self._directed = request.host  # the next request will most likely ask for it, too
             return True

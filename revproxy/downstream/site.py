@@ -25,6 +25,7 @@ from twisted.web.server import Site
 
 from revproxy.accesslog import AccessLog
 from revproxy.config import model
+from revproxy.downstream.entrance import Entrance
 from revproxy.downstream.factory import ClientFactory
 from revproxy.downstream.http1 import ClientConnection
 from revproxy.downstream.resource import ReverseProxyResource
@@ -118,8 +119,8 @@ class ResourceTable:
         return self._local
 
 
-class SiteConnection(ClientConnection):
-    """A client connection that asks its transport where it is; a Site is not told."""
+class SiteEntrance(Entrance):
+    """A connection that asks its transport where it is, and whether in TLS; a Site is not told."""
 
     __slots__ = ()
 
@@ -127,7 +128,8 @@ class SiteConnection(ClientConnection):
         arrival = self.arrival
         ours = self.transport.getHost()
         host, port = getattr(ours, "host", ""), getattr(ours, "port", 0)
-        scheme = b"https" if ISSLTransport.providedBy(self.transport) else b"http"
+        secure = ISSLTransport.providedBy(self.transport)
+        scheme = b"https" if secure else b"http"
         self.arrival = Arrival(
             peer=arrival.peer,
             peer_port=arrival.peer_port,
@@ -137,7 +139,11 @@ class SiteConnection(ClientConnection):
             forwarded=forwarded_lines(arrival.peer, port, scheme, self.engine.server.via),
             local=f"[{host}]:{port}" if ":" in host else f"{host}:{port}" if host else "localhost",
         )
-        super().connected()
+        if secure:
+            super().connected()
+        else:
+            self.engine.opened(self, self._counted)
+            self.become(ClientConnection(self.engine, self.arrival))
 
 
 class ReverseProxySite(Site):
@@ -196,7 +202,7 @@ class ReverseProxySite(Site):
         return self._connections.buildProtocol(addr)
 
     def acceptableProtocols(self) -> list[bytes]:
-        return [b"http/1.1"]
+        return self._connections.acceptableProtocols()
 
     def startFactory(self) -> None:
         if self._owns_log and self.engine.log is not None:
@@ -215,4 +221,9 @@ class ReverseProxySite(Site):
 
 
 class _Connections(ClientFactory):
-    protocol = SiteConnection
+    """Those of a Site: HTTP/1.1, and what was negotiated where there is TLS."""
+
+    protocol = SiteEntrance
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine, scheme=b"https", http2=True, patience=engine.server.timeouts.head)

@@ -45,12 +45,16 @@ class BlockReader:
     """The blocks of one connection, in their order.
 
     :param largest: bytes of a decoded list, by the measure of RFC 9113 6.5.2.
+    :param limit: bytes of names and values that are not too many.
+    :ivar over: whether the last one read had more.
     """
 
-    __slots__ = ("_decoder", "_known")
+    __slots__ = ("_decoder", "_known", "_limit", "over")
 
-    def __init__(self, largest: int) -> None:
+    def __init__(self, largest: int, limit: int) -> None:
         self._decoder = Decoder(largest)
+        self._limit = limit
+        self.over = False
         self._known: dict[bytes, HeaderList] = {}
 
     def read(self, block: bytes) -> HeaderList:
@@ -62,6 +66,7 @@ class BlockReader:
         """
         fields = self._known.get(block)
         if fields is not None:
+            self.over = False
             return fields
         plain = _INDEXED.fullmatch(block) is not None
         strings = () if plain else _walk(block)
@@ -71,10 +76,12 @@ class BlockReader:
             raise TooLarge(str(e)) from None
         except HPACKError as e:
             raise Undecodable(str(e)) from None
+        self.over = sum([len(name) + len(value) for name, value, _ in fields]) > self._limit
         if plain:
-            if len(self._known) >= _KNOWN:
-                self._known.clear()
-            self._known[block] = fields
+            if not self.over:
+                if len(self._known) >= _KNOWN:
+                    self._known.clear()
+                self._known[block] = fields
             return fields
         if self._known:
             self._known.clear()
@@ -152,19 +159,25 @@ def _number(block: bytes, at: int, prefix: int) -> tuple[int, int]:
 class BlockWriter:
     """Blocks for the peer of one connection, in their order."""
 
-    __slots__ = ("_encoder", "_known")
+    __slots__ = ("_encoder", "_known", "_least", "_size", "_wanted")
 
     def __init__(self) -> None:
         self._encoder = Encoder()
         self._known: dict[int, tuple[HeaderList, bytes]] = {}
+        self._size = TABLE
+        self._wanted: int | None = None
+        self._least = TABLE
 
     def limit(self, size: int) -> None:
         """The peer keeps a table of so many bytes (SETTINGS_HEADER_TABLE_SIZE)."""
-        self._encoder.header_table_size = min(size, TABLE)
-        self._known.clear()
+        wanted = min(size, TABLE)
+        self._least = wanted if self._wanted is None else min(self._least, wanted)
+        self._wanted = wanted
 
     def write(self, fields: HeaderList) -> bytes:
         """The block for these fields; a list that comes again must not have been changed."""
+        if self._wanted is not None:
+            self._resize(self._wanted)
         known = self._known.get(id(fields))
         if known is not None:
             return known[1]
@@ -176,3 +189,11 @@ class BlockWriter:
         elif self._known:
             self._known.clear()
         return block
+
+    def _resize(self, wanted: int) -> None:
+        # RFC 7541 4.2: the smallest size that there was since the last block, and the last
+        for size in (self._least, wanted):
+            if size != self._size:
+                self._encoder.header_table_size = self._size = size
+        self._wanted = None
+        self._known.clear()

@@ -72,7 +72,8 @@ def certificate_context(
     :raises CertificateError: when OpenSSL does not take the certificate, or the authorities of clients can't be read.
     """
     context = _context(profile)
-    context.set_alpn_protocols(list(protocols))
+    if protocols:
+        context.set_alpn_protocols(list(protocols))
     try:
         # never ask a terminal: what is encrypted by now has changed since it was judged
         context.load_cert_chain(certificate.chain, certificate.key, password="")

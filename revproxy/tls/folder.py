@@ -63,12 +63,16 @@ def scan(folder: str, known: Iterable[Certificate] = ()) -> tuple[list[Certifica
     """
     files, problems = _files(folder)
     before = {(certificate.chain, certificate.key, certificate.stamps): certificate for certificate in known}
+    sources = {certificate.source for certificate in before.values()}
     certificates = []
     for chain, key, stamps in _pairs(files):
         certificate = before.get((chain, key or chain, stamps))
         try:
             if certificate is None and _is_meant(chain, key):
                 certificate = read_pair(chain, key or chain)
+            elif certificate is None and chain in sources:
+                # half of it is written by now, or its key is away for a moment
+                raise CertificateError(f"{show(chain)} held a certificate and its key, and holds none now", chain)
         except CertificateError as problem:
             problems.append(problem)
         if certificate is not None:

@@ -15,11 +15,16 @@ Rules of this module:
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from struct import Struct, error as Short, unpack
+from typing import Any, TypeVar, cast
 
 from attrs import define
 
+_Reader = TypeVar("_Reader", bound=Callable[..., Any])
+
+_SHORT = 256  # bytes of an extension that is remembered
 #: Bytes of a hello, without record headers. Chrome's, with a post-quantum key share, has 1800.
 LONGEST = 16 * 1024
 #: Records that a hello may be spread over.
@@ -198,10 +203,24 @@ def _content(data: bytes, at: int) -> bytes:
 
 
 # Clients say the same again and again: what most of them send is read once. A list that comes from the cache
-# costs a tenth. At most 16 KB are kept for each entry.
+# costs a tenth. Of each some KB are kept at most.
 
 
-@lru_cache(128)
+def _remembered(entries: int) -> Callable[[_Reader], _Reader]:
+    """Clients repeat each other. What is long is not kept: numbers take twenty times their bytes."""
+
+    def decorate(function: _Reader) -> _Reader:
+        known = lru_cache(entries)(function)
+
+        def read(data: bytes, *what: Any) -> Any:
+            return known(data, *what) if len(data) <= _SHORT else function(data, *what)
+
+        return cast(_Reader, read)
+
+    return decorate
+
+
+@_remembered(128)
 def _numbers(data: bytes, what: str) -> tuple[int, ...]:
     """Numbers of 16 bits, at least one."""
     count, odd = divmod(len(data), 2)
@@ -210,7 +229,7 @@ def _numbers(data: bytes, what: str) -> tuple[int, ...]:
     return unpack(f">{count}H", data)
 
 
-@lru_cache(128)
+@_remembered(128)
 def _listed(data: bytes, what: str) -> tuple[int, ...]:
     """The same behind a length of 16 bits."""
     if _two(data)[0] != len(data) - 2:
@@ -218,14 +237,14 @@ def _listed(data: bytes, what: str) -> tuple[int, ...]:
     return _numbers(data[2:], what)
 
 
-@lru_cache(128)
+@_remembered(128)
 def _versions(data: bytes) -> tuple[int, ...]:
     if data[0] != len(data) - 1:
         raise _malformed("versions")
     return _numbers(data[1:], "versions")
 
 
-@lru_cache(128)
+@_remembered(128)
 def _protocols(data: bytes) -> tuple[bytes, ...]:
     end = len(data)
     if _two(data)[0] != end - 2 or end == 2:
@@ -257,7 +276,7 @@ def _key_shares(data: bytes, at: int) -> tuple[int, ...]:
     return tuple(groups)
 
 
-@lru_cache(1024)
+@_remembered(1024)
 def _server_name(data: bytes) -> str | None:
     """RFC 6066 3. There is one kind of name, and not more than one of a kind."""
     size = len(data)

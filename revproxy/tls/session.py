@@ -58,6 +58,9 @@ class Session:
             plain = read(RECORD)
         except ssl.SSLWantReadError:
             return b""
+        except ssl.SSLZeroReturnError:  # what b"" says where we have not ended our side yet
+            self.ended = True
+            return b""
         if not plain:
             self.ended = True
         elif self.incoming.pending:
@@ -68,6 +71,8 @@ class Session:
                 self.ended = True
             except ssl.SSLWantReadError:
                 pass
+            except ssl.SSLZeroReturnError:
+                self.ended = True
             return b"".join(pieces)
         return plain
 

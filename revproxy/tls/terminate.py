@@ -69,7 +69,8 @@ class Terminator:
     """Decides about the clients of one listener.
 
     :param base: the folder that relative paths start from. :param challenges: what an ACME authority may check.
-    :param now: gives Unix time. :ivar store: its certificates.
+    :param now: gives Unix time. :param protocols: of ALPN, best first, in place of those for HTTP; with none of them
+        there is no ALPN, whatever a client offers. :ivar store: its certificates.
     """
 
     __slots__ = (
@@ -84,12 +85,16 @@ class Terminator:
         reactor: Any,
         challenges: Challenges | None = None,
         now: Callable[[], float] = time.time,
+        *,
+        protocols: tuple[str, ...] | None = None,
     ) -> None:
         self._written = written
         self._reactor = reactor
         self._challenges = challenges
         self._now = now
-        names = ("h2", "http/1.1") if written.http2 else ("http/1.1",)
+        if protocols is None:
+            protocols = ("h2", "http/1.1") if written.http2 else ("http/1.1",)
+        names = protocols
         self._offered = frozenset(name.encode() for name in names)
         self._versions = frozenset((TLS13,) if written.profile == "modern" else (TLS12, TLS13))
 
@@ -109,6 +114,11 @@ class Terminator:
         self._rotating = LoopingCall(self._rotate)
         self._making = LoopingCall(self._make_internal)
         self._rotating.clock = self._making.clock = reactor
+
+    @property
+    def asks_certificates(self) -> bool:
+        """Whether clients are asked for theirs."""
+        return self._written.client is not None
 
     def start(self) -> None:
         """Read the certificates and begin to watch them. Blocks.
@@ -142,7 +152,7 @@ class Terminator:
         if protocols:
             if ACME_TLS in protocols:
                 return self._challenged(hello)
-            if self._offered.isdisjoint(protocols):
+            if self._offered and self._offered.isdisjoint(protocols):
                 raise Refused(tls.NO_APPLICATION_PROTOCOL, "alpn", f"it speaks {protocols[:5]!r:.200} only")
         served = self.store.pick(hello)
         if served is None:

@@ -24,6 +24,7 @@ from revproxy.cache.invalidate import invalidates
 from revproxy.cache.policy import Revalidate, Serve, decide, read_request
 from revproxy.cache.stored import Stored
 from tests.cache.kit import DATE, NOW, RULES, put, request, response
+from tests.examples import examples
 
 hishel = pytest.importorskip("hishel")
 spec = pytest.importorskip("hishel._core._spec")
@@ -64,7 +65,7 @@ def clock(monkeypatch):
     return now
 
 
-both = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None)
+both = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(300), deadline=None)
 
 
 @both

@@ -113,7 +113,7 @@ def test_right_backends(text: str) -> None:
     assert check_client_endpoint(text) is None
 
 
-SERVER_TYPES = 'known are "haproxy", "ssl", "stdio", "systemd", "tcp", "tcp6", "tls" and "unix"'
+SERVER_TYPES = 'known are "haproxy", "revproxy-tls", "ssl", "stdio", "systemd", "tcp", "tcp6", "tls" and "unix"'
 
 
 @pytest.mark.parametrize(
@@ -132,6 +132,21 @@ SERVER_TYPES = 'known are "haproxy", "ssl", "stdio", "systemd", "tcp", "tcp6", "
         ("ssl:443:privateKey=/no", '"ssl:443:privateKey=/no" can\'t be used: no such file or directory: "/no"'),
         ("tls:/no:443", '"tls:/no:443" names a folder of certificates that does not exist: "/no"'),
         ("unix", '"unix" has no path; write "unix:PATH"'),
+        (
+            r"revproxy-tls:certificates=/no:tcp\:443",
+            r'"revproxy-tls:certificates=/no:tcp\\:443" names a folder of certificates that does not exist: "/no"',
+        ),
+        (
+            "revproxy-tls:certificates=.:tcp:443",
+            '"revproxy-tls:certificates=.:tcp:443" can\'t be used: it takes one endpoint, with its colons escaped, '
+            r'such as tcp\:443; write "revproxy-tls:certificates=FOLDER:tcp\\:PORT"',
+        ),
+        (
+            r"revproxy-tls:certificate=.:tcp\:443",
+            r'"revproxy-tls:certificate=.:tcp\\:443" can' + "'t be used: "
+            'unknown argument "certificate"; did you mean '
+            r'"certificates"?; write "revproxy-tls:certificates=FOLDER:tcp\\:PORT"',
+        ),
     ],
 )
 def test_wrong_listeners(text: str, why: str) -> None:
@@ -155,6 +170,10 @@ def test_wrong_key_file(tmp_path: Path) -> None:
         "tcp6:80",
         "unix:/x:mode=660",
         "haproxy:tcp:80",
+        r"revproxy-tls:certificates=.:tcp\:443",
+        r"revproxy-tls:certificates=.:tcp\:443\:interface=127.0.0.1\:backlog=5",
+        r"revproxy-tls:certificates=.:tcp\:443\:interface\=127.0.0.1",
+        r"revproxy-tls:certificates=.:strictSni=yes:profile=modern:tickets=1h:handshakeTimeout=5s:tcp6\:443",
         "systemd:domain=INET:index=0",
     ],
 )

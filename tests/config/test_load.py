@@ -12,6 +12,8 @@ import pytest
 from revproxy.config import model as m
 from revproxy.config.hosts import networks
 from revproxy.config.load import load_text
+from revproxy.config.structure import written_name
+from revproxy.config.units import Requests
 from tests.certificates import authority
 
 EVERY_KEY = """\
@@ -122,8 +124,15 @@ largest = "1MB"
 name = "api"
 upstream = "api"
 minimum_rate = "off"
+rate_limit = [
+    "100/s",
+    { rate = "1000/h", burst = 50, by = "header:X-Key", missing = "pass", ipv4 = 24, ipv6 = 48, keys = 5 },
+    { rate = "5/d", delay = "2s", waiting = 9, status = 503, hits = false, fields = "refused", name = "daily" },
+]
 limits = { body = "off" }
 buffer = { request = "1MB", response = "off" }
+filter = { threshold = 7, mode = "detect", paranoia = 2, except = [1001, "10001"], body = "1KB", rules = [
+  { id = 10001, name = "old", pattern = "^/old", in = "path", score = 3 }] }
 compress = { gzip = 5, br = 4, zstd = 3, types = ["text/html", "*+json"], minimum = "2KB" }
 upgrade = ["WebSocket", "tls-1.0x"]
 retry = { on = ["connect", 503], methods = "PUT", tries = 2, per_try = "1s", backoff = "1ms", budget = "5%", body = 0 }
@@ -359,6 +368,11 @@ EXPECTED = m.Config(
             name="api",
             upstream="api",
             minimum_rate=None,
+            rate_limit=(
+                m.RateLimit(rate=Requests(100, "second")),
+                m.RateLimit(rate="1000/h", burst=50, by="header:x-key", missing="pass", ipv4=24, ipv6=48, keys=5),
+                m.RateLimit(rate="5/d", delay=2.0, waiting=9, status=503, hits=False, fields="refused", name="daily"),
+            ),
             limits=m.RouteLimits(body=None),
             buffer=m.Buffer(request=1024**2, response=None),
             auth=m.Auth(
@@ -393,6 +407,14 @@ EXPECTED = m.Config(
                     ca="authorities.pem",
                 ),
                 api_key=m.ApiKeyAuth(header="x-k", file="keys"),
+            ),
+            filter=m.Filter(
+                threshold=7,
+                mode="detect",
+                paranoia=2,
+                except_=(1001, 10001),
+                body=1024,
+                rules=(m.FilterRule(id=10001, name="old", pattern="^/old", in_=("path",), score=3),),
             ),
             compress=m.Compress(gzip=5, br=4, zstd=3, types=("text/html", "*+json"), minimum=2048),
             upgrade=("websocket", "tls-1.0x"),
@@ -531,7 +553,7 @@ def test_every_key_is_every_key() -> None:
     for cls in classes(m.Config, set()):
         missing += [
             f"{cls.__name__}.{name}"
-            for name in attrs.fields_dict(cls)
+            for name in map(written_name, attrs.fields_dict(cls))
             if name not in written and name not in ("base", "source")
         ]
         assert any(type(item) is cls for item in instances(EXPECTED)), cls

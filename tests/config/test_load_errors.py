@@ -39,6 +39,33 @@ ROUTE = {
     "compress = 5": "F:7: routes[0].compress: 5 can't be used here; write true or false, "
     "or a table { gzip = …, br = …, zstd = …, … }",
     "compress.gzip = 12": "F:7: routes[0].compress.gzip: 12 is out of range; write a whole number from 1 to 9",
+    "rate_limit = 5": 'F:7: routes[0].rate_limit: 5 is not a table; write a rate such as "100/s", or a table',
+    "rate_limit = '5'": (
+        'F:7: routes[0].rate_limit.rate: "5" is not a rate of requests; '
+        'write 1 to 1000000000 requests and a unit, such as "100/s", "20/m", "1000/h", "5000/d"'
+    ),
+    "rate_limit = { rate = '1MB/s' }": (
+        'F:7: routes[0].rate_limit.rate: "1MB/s" is not a rate of requests; '
+        'write 1 to 1000000000 requests and a unit, such as "100/s", "20/m", "1000/h", "5000/d"'
+    ),
+    "rate_limit = { burst = 5 }": 'F:7: routes[0].rate_limit: "rate" is missing',
+    "rate_limit = { rate = '1/s', by = 'clients' }": (
+        'F:7: routes[0].rate_limit.by: "clients" is not a key; write "client", "route", "client_certificate", "path", '
+        '"header:NAME", "cookie:NAME", "query:NAME" or "module:callable"; did you mean "client"?'
+    ),
+    "rate_limit = { rate = '1/s', status = 200 }": (
+        "F:7: routes[0].rate_limit.status: 200 is out of range; write a whole number from 400 to 599"
+    ),
+    "rate_limit = { rate = '1/s', name = 'a b' }": (
+        'F:7: routes[0].rate_limit.name: "a b" is not a name for a limit; '
+        'clients read it: up to 64 letters, digits and "_.-"'
+    ),
+    "rate_limit = [{ rate = '1/s', name = 'a' }, { rate = '2/s', name = 'a' }]": (
+        'F:7: routes[0].rate_limit[1].name: "a" is also the name of another limit of these requests'
+    ),
+    "rate_limit = { rate = '1/s', hits = false }": (
+        'F:7: routes[0].rate_limit.hits: has no meaning without "cache"; leave it out'
+    ),
     "cache.sise = 1": 'F:7: routes[0].cache.sise: unknown key; did you mean "size"?',
     "cache = { ttl = { 6xx = '1s' } }": (
         'F:7: routes[0].cache.ttl.6xx: "6xx" is not a status; '

@@ -204,6 +204,46 @@ def test_the_window_grows_by_what_the_backend_took(play_once):
     assert client[stream].reset is None
 
 
+def test_small_uploads_give_the_connections_window_back(play_once):
+    _scenario, client, backend = met(play_once)
+    sent = 0
+    for _ in range(30):
+        stream = client.begin(POST, ended=False)
+        for _ in range(5):
+            client.data(stream, b"x" * 16_000)
+        client.data(stream, b"", True)
+        sent += 80_000
+        backend.expect_request(b"POST", b"/", b"x" * 80_000)
+        backend.send(OK)
+        assert client[stream].ended
+        assert sent - client.windows[0] < 300_000 - (1024 * 1024 - 65535)
+
+
+def test_uploads_at_the_same_time_share_the_connections_window(play_once):
+    _scenario, client, _backend = met(play_once)
+    streams = [client.begin(POST, ended=False) for _ in range(16)]
+    sent = 0
+    for _ in range(40):
+        for stream in streams:
+            client.data(stream, b"x" * 8000)
+            sent += 8000
+        assert not client.goaways
+    assert all(client[stream].reset is None for stream in streams)
+    assert sent > 4 * 1024 * 1024
+
+
+def test_a_narrow_connection_window_is_shared(play_once):
+    _scenario, client, backend = met(play_once, settings={4: 10_000_000})
+    streams = [client.begin() for _ in range(3)]
+    for connection in backend.connections:
+        connection.expect_head(b"GET", b"/")
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 900000\r\n\r\n" + b"x" * 200_000)
+    for _ in range(30):
+        client.widen(0, 8000)
+    sizes = sorted(len(client[stream].body) for stream in streams)
+    assert sizes[0] > 70_000
+
+
 def test_a_client_that_resets_cancels_the_backend(play):
     scenario, client, backend = met(play)
     stream = client.begin()
@@ -311,6 +351,16 @@ def test_a_request_that_is_refused_is_answered(play, fields, status):
     stream = client.begin(fields)
     assert client[stream].status == status
     assert client[stream].ended
+
+
+def test_fields_that_are_too_large_together(play):
+    _scenario, client, backend = met(play)
+    block = client.encoder.encode([*GET, (b"x-large", b"x" * 3000)])
+    client.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, block + b"\xbe" * 10))
+    assert client[1].status == b"431"
+    client.send(frame(HEADERS, END_HEADERS | END_STREAM, 3, client.encoder.encode(GET) + b"\xbe" * 9))
+    assert len(backend.expect_request(b"GET", b"/").all(b"x-large")) == 9
+    backend.send(OK)
 
 
 def test_trailers_that_are_none(play):
@@ -431,6 +481,20 @@ def test_rapid_reset(play_once):
     assert sum(not connection.gone for connection in backend.connections) <= 1
 
 
+def test_rapid_reset_between_requests_in_earnest(play_once):
+    _scenario, client, backend = met(play_once)
+    count = 0
+    while not client.goaways:
+        count += 1
+        assert count < calm.RESETS * 1.2
+        stream = client.begin()
+        backend.send(OK)
+        assert client[stream].ended
+        stream = client.begin()
+        client.send(frame(RST_STREAM, 0, stream, pack(">I", CANCEL)))
+        backend.accept()
+
+
 def test_resets_that_a_client_provokes(play_once):
     _scenario, client, _backend = met(play_once)
     with logged("revproxy.engine") as lines:
@@ -460,8 +524,9 @@ def test_a_client_that_cancels_now_and_then(play_once):
 )
 def test_frames_that_carry_nothing(play_once, nothing):
     _scenario, client, _backend = met(play_once)
+    most = calm.FRAMES // (int(calm.SETTINGS_COST) if nothing[3] == SETTINGS else 1)
     with logged("revproxy.engine") as lines:
-        client.send(nothing * (calm.FRAMES - 50))
+        client.send(nothing * (most - 50))
         assert not client.goaways
         client.send(nothing * 100)
         assert_calmed(client, lines)
@@ -530,6 +595,25 @@ def test_an_upload_that_stops(play_once):
     stream = client.begin(POST, ended=False)
     scenario.advance(12)
     assert client[stream].status == b"408"
+
+
+def test_a_client_that_asks_and_does_not_read(play_once):
+    scenario, client, _backend = met(
+        play_once, LISTEN.replace('upstream = "app"', f'respond = {{ body = "{"x" * 15_000}" }}')
+    )
+    client.widen(0, 100_000_000)
+    client.peer.stop_reading()
+    sent = 0
+    while client.peer.is_read and sent < 1000:
+        client.begin()
+        sent += 1
+    assert sent < 20
+    assert client.peer.waiting < 200_000
+    client.peer.resume_reading()
+    scenario.advance(0)
+    client.read()
+    assert sum(answer.ended for answer in client.answers.values()) == sent
+    assert client.peer.is_read
 
 
 def test_an_idle_connection_says_goodbye(play_once):
@@ -675,6 +759,28 @@ def test_a_wrong_answer_to_the_handshake(play):
     backend.expect_request(b"GET", b"/chat")
     backend.send(SWITCH % b"x")
     assert client[stream].status == b"502"
+
+
+def test_a_tunnel_that_only_the_client_holds_open_ends(play_once):
+    scenario, client, backend = met(play_once)
+    stream = client.begin(CONNECT, ended=False)
+    backend.send(switch(backend))
+    backend.connection.half_close()
+    assert client[stream].ended
+    scenario.advance(3700)
+    assert client[stream].reset == CANCEL
+    scenario.advance(80)
+    client.read()
+    assert client.goaways
+
+
+def test_much_before_the_tunnel_is_there(play_once):
+    _scenario, client, backend = met(play_once)
+    stream = client.begin(CONNECT, ended=False)
+    client.peer.send(frame(DATA, 0, stream, b"x") * 20_000)
+    client.read()
+    backend.send(switch(backend))
+    backend.connection.expect(b"x" * 20_000)
 
 
 def test_an_idle_tunnel_ends(play_once):

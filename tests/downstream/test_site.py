@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from klein import Klein
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import ISSLTransport
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 from zope.interface import directlyProvides
@@ -325,8 +327,17 @@ def test_an_idle_connection_ends_when_the_site_says(front: Front) -> None:
     assert client.transport.disconnecting
 
 
-def test_only_http1_is_negotiated(front: Front) -> None:
-    assert ReverseProxySite(front.proxied, reactor=front.clock).acceptableProtocols() == [b"http/1.1"]
+def test_what_is_negotiated(front: Front) -> None:
+    assert ReverseProxySite(front.proxied, reactor=front.clock).acceptableProtocols() == [b"h2", b"http/1.1"]
+
+
+def test_clients_without_tls_are_counted_once(front: Front) -> None:
+    server = model.Server(limits=model.Limits(connections_per_address=2))
+    site: Any = ReverseProxySite(front.proxied, server=server, reactor=front.clock)
+    clients = [Client(site, front.clock) for _ in range(3)]
+    assert [client.transport.disconnecting for client in clients] == [False, False, True]
+    clients[0].protocol.connectionLost(Failure(ConnectionDone()))
+    assert [Client(site, front.clock).transport.disconnecting for _ in range(2)] == [False, True]
 
 
 def test_the_scheme_is_the_transports(front: Front) -> None:

@@ -19,10 +19,11 @@ from revproxy.http.fields import Pair
 from revproxy.http.h1 import ChunkedReader, RequestParser
 from revproxy.http.h2requests import H2RequestReader
 from revproxy.http.message import Arrival, Request
+from tests.examples import at_least, examples
 from tests.http.h2kit import KEY, STRANGER, TRUSTED, head_of, rules
 
 bounded = settings(
-    max_examples=300,
+    max_examples=examples(300),
     derandomize=True,
     database=None,
     deadline=None,
@@ -310,10 +311,10 @@ def test_what_is_sent_on_is_what_was_said() -> None:
         verdicts[judge(pairs, ended, by, host, forwarded)] += 1
 
     run()
-    assert min(verdicts) > 75, verdicts
+    assert min(verdicts) > at_least(75), verdicts
 
 
-@settings(bounded, max_examples=250)
+@settings(bounded, max_examples=examples(250))
 @given(noise, st.booleans())
 def test_noise_is_refused_in_one_way(pairs: list[Pair], ended: bool) -> None:
     judge(pairs, ended, STRANGER, None, False)
@@ -332,7 +333,7 @@ def test_what_is_valid_is_accepted(fields: list[Pair], ended: bool) -> None:
 several = st.lists(st.tuples(sections(), st.booleans(), st.sampled_from([STRANGER, TRUSTED])), min_size=1, max_size=3)
 
 
-@settings(bounded, max_examples=100)
+@settings(bounded, max_examples=examples(100))
 @given(several, st.lists(st.tuples(st.integers(0, 2), st.booleans()), min_size=2, max_size=8))
 def test_what_was_read_before_changes_nothing(
     asked: list[tuple[list[Pair], bool, Arrival]], order: list[tuple[int, bool]]
@@ -352,7 +353,7 @@ def test_what_was_read_before_changes_nothing(
             assert head == head_of(fresh.read(pairs, ended, by), rules())
 
 
-@settings(bounded, max_examples=150)
+@settings(bounded, max_examples=examples(150))
 @given(noise, st.integers(0, 3))
 def test_trailers_are_refused_or_plain(pairs: list[Pair], more: int) -> None:
     one = H2RequestReader(READER)

@@ -46,19 +46,29 @@ def oracle(decoder: hpack.Decoder, block: bytes) -> list[tuple[bytes, bytes]] | 
 )
 def test_what_is_no_hpack(block: bytes, capfd: Any) -> None:
     with pytest.raises(Undecodable):
-        BlockReader(1 << 16).read(block)
+        BlockReader(1 << 16, 1 << 14).read(block)
     assert capfd.readouterr().err == ""
 
 
 def test_a_bomb() -> None:
-    reader = BlockReader(10_000)
+    reader = BlockReader(10_000, 5000)
     reader.read(hpack.Encoder().encode([(b"x", b"y" * 3000)]))
     with pytest.raises(TooLarge):
         reader.read(b"\xbe" * 10)
 
 
+def test_more_than_is_wanted_is_said() -> None:
+    reader = BlockReader(1 << 16, 100)
+    encoder = hpack.Encoder()
+    for _ in range(3):
+        reader.read(encoder.encode([(b"x", b"y" * 100)]))
+        assert reader.over
+        reader.read(INDEXED)
+        assert not reader.over
+
+
 def test_the_same_indexed_block_is_the_same_list() -> None:
-    reader = BlockReader(1 << 16)
+    reader = BlockReader(1 << 16, 1 << 14)
     first = reader.read(INDEXED)
     assert reader.read(INDEXED) is first
     other = hpack.Encoder().encode([(b"x", b"y")])
@@ -68,7 +78,7 @@ def test_the_same_indexed_block_is_the_same_list() -> None:
 
 
 def test_indexed_fields_mean_what_the_table_says_by_then() -> None:
-    reader = BlockReader(1 << 16)
+    reader = BlockReader(1 << 16, 1 << 14)
     encoder = hpack.Encoder()
     for value in (b"1", b"2", b"3"):
         reader.read(encoder.encode([(b"x-n", value)]))
@@ -94,12 +104,26 @@ def test_a_smaller_table_of_the_peers() -> None:
     assert oracle(decoder, writer.write(FIELDS)) == [(name, value) for name, value, _ in FIELDS]
 
 
+SIZES = st.lists(st.sampled_from([0, 40, 100, 300, 4096, 10_000]), max_size=3)
+WRITTEN = st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.binary(max_size=30), st.booleans()), max_size=3)
+
+
+@given(st.lists(st.tuples(SIZES, WRITTEN), max_size=8))
+def test_tables_whose_size_changes(turns: Any) -> None:
+    writer, decoder = BlockWriter(), hpack.Decoder()
+    for sizes, fields in turns:
+        for size in sizes:
+            writer.limit(size)
+            decoder.max_allowed_table_size = size
+        assert oracle(decoder, writer.write(fields)) == [(name, value) for name, value, _ in fields]
+
+
 TEXT = st.binary(max_size=20)
 
 
 @given(st.lists(st.lists(st.tuples(TEXT, TEXT, st.booleans()), max_size=4), max_size=4), st.booleans(), st.data())
 def test_blocks_mean_what_the_oracle_says(blocks: Any, huffman: bool, data: st.DataObject) -> None:
-    reader, encoder, decoder = BlockReader(1 << 16), hpack.Encoder(), hpack.Decoder()
+    reader, encoder, decoder = BlockReader(1 << 16, 1 << 14), hpack.Encoder(), hpack.Decoder()
     for fields in blocks:
         block = bytearray(encoder.encode(fields, huffman=huffman))
         if block and data.draw(st.booleans()):
@@ -112,7 +136,7 @@ def test_blocks_mean_what_the_oracle_says(blocks: Any, huffman: bool, data: st.D
 
 @given(st.lists(st.binary(max_size=30), max_size=4))
 def test_any_bytes(blocks: list[bytes]) -> None:
-    reader, decoder = BlockReader(1 << 16), hpack.Decoder()
+    reader, decoder = BlockReader(1 << 16, 1 << 14), hpack.Decoder()
     for block in blocks:
         found, expected = read(reader, block), oracle(decoder, block)
         assert found == expected

@@ -203,6 +203,7 @@ class Peer:
     """One connection to a server.
 
     :param patience: seconds that :meth:`read` waits. :param receive_buffer: size of the socket's, in bytes.
+    :param name: for SNI. :param context: by default one that takes any certificate.
     :ivar settings: what the server announced. :ivar seen: every frame that came, for messages.
     :ivar encoder: the state of header compression from here; :ivar decoder: that from there.
     :raises ConnectionError: when the server does not choose h2 by ALPN.
@@ -213,7 +214,15 @@ class Peer:
         "socket",
     )  # fmt: skip
 
-    def __init__(self, server: Server, patience: float = 2.0, receive_buffer: int | None = None) -> None:
+    def __init__(
+        self,
+        server: Server,
+        patience: float = 2.0,
+        receive_buffer: int | None = None,
+        *,
+        name: str | None = None,
+        context: ssl.SSLContext = _CONTEXT,
+    ) -> None:
         self.server, self.patience = server, patience
         self.socket = socket.socket(socket.AF_INET6 if ":" in server.host else socket.AF_INET)
         if receive_buffer is not None:
@@ -222,8 +231,9 @@ class Peer:
         self.socket.connect((server.host, server.port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if server.tls:
-            name = server.host if any(letter.isalpha() for letter in server.host) else "localhost"
-            secured = _CONTEXT.wrap_socket(self.socket, server_hostname=name)
+            if name is None:
+                name = server.host if any(letter.isalpha() for letter in server.host) else "localhost"
+            secured = context.wrap_socket(self.socket, server_hostname=name)
             self.socket = secured
             if secured.selected_alpn_protocol() != "h2":
                 raise ConnectionError(f"{server.authority} does not speak h2")

@@ -7,6 +7,7 @@ import itertools
 from hypothesis import given, settings, strategies as st
 
 from revproxy.testing import Scenario
+from tests.examples import examples
 from tests.kit import ADDRESS, get, load, toml
 
 METHODS = [b"GET", b"POST", b"PUT", b"HEAD", b"DELETE"]
@@ -67,7 +68,7 @@ def pieces(data, cuts):
 CUTS = st.lists(st.integers(0, 1 << 16), max_size=6)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.lists(st.tuples(requests(), responses(), CUTS), min_size=1, max_size=6), CUTS)
 def test_answers_belong_to_their_requests(conversation, cuts):
     scenario = Scenario(load(toml()))
@@ -129,7 +130,7 @@ ANSWERED = [
 ]
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(EVENTS)
 def test_nothing_breaks_and_nothing_is_left_behind(events):
     """Both sides say, stop and leave as they please; an exception inside would surface here."""

@@ -9,6 +9,7 @@ from hypothesis import given, settings, strategies as st
 
 from revproxy.config import model
 from revproxy.upstream.backend import EJECTED, TRIAL, WELL
+from tests.examples import examples
 from tests.upstream.test_group import A, B, C, D, asked, fail, make, one, pass_time
 
 PASSIVE = model.Passive(failures=2, eject=10.0)
@@ -161,7 +162,7 @@ def test_a_slow_start_that_is_cut_short_by_a_check_goes_on_after_it():
 STEPS = st.sampled_from(["fail", "good", "bad", "up", "down", "choose", "leave", "drain", "resume", "pass", "long"])
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(
     share=st.sampled_from([0.0, 0.5, 1.0]),
     panic=st.sampled_from([0.0, 0.2, 0.6]),

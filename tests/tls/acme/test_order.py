@@ -21,6 +21,7 @@ from revproxy.tls.acme.messages import AcmeFailed
 from revproxy.tls.acme.order import Answers, Ordering, in_words
 from revproxy.tls.acme.storage import Storage
 from revproxy.tls.challenges import Challenges
+from tests.examples import examples
 from tests.tls.acme.authority import DIRECTORY, URL, Authority, Response, problem
 
 WRITTEN = Acme(directory=DIRECTORY, names=("a.test", "b.test"))
@@ -210,7 +211,7 @@ _STRANGE = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(40))
 @given(
     part=st.sampled_from(["dir", "account", "orders", "authz", "chall", "order", "finalize", "cert"]),
     said=_STRANGE,

@@ -9,6 +9,7 @@ from hypothesis import given, settings, strategies as st
 
 from revproxy.config import model
 from revproxy.upstream.balance import Chance, Hash, LeastRequests, RoundRobin, TwoChoices, balancer
+from tests.examples import examples
 from tests.upstream.balance.kit import KINDS, Asked, group, make, names, shares
 
 each = pytest.mark.parametrize("kind", KINDS)
@@ -52,7 +53,7 @@ def test_one_and_none(kind):
 
 
 @each
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(data=st.data())
 def test_a_pick_is_one_that_is_left_whenever_one_is(kind, data):
     balancer = make(kind, data.draw(st.integers(0, 99)))

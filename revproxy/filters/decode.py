@@ -1,0 +1,206 @@
+"""What a request carries, taken apart and brought into the forms that rules are written for.
+
+Rules of this module:
+
+* a value is decoded once as its place says (a query as a form is, JSON by its escapes); what an attacker
+  coded again on top of that is undone by :func:`forms`, so that rules know plain lower-case text only;
+* everything is bounded: parameters are counted, decoding is repeated so many times, nothing recurses;
+* what is malformed is read as far as it goes: a backend may be lenient, too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from itertools import islice
+from urllib.parse import unquote_to_bytes
+
+from revproxy.http.parameters import query_parameters
+
+#: Parameters of one query, of the cookies and of one body that are looked at.
+PARAMETERS = 500
+#: Bytes of a part of a multipart body that are looked at, where it is no file.
+FIELD = 64 * 1024
+#: Times that a value is decoded beyond what its place asks for.
+AGAIN = 3
+
+Pair = tuple[bytes, bytes]
+
+#: Signs that a text has other forms than itself; tested on lower-case text.
+_FOLDED = re.compile(
+    rb"%[0-9a-f][0-9a-f]|%u[0-9a-f]{4}|&#|&[a-z]{2,8};|\\[ux][0-9a-f]|[\x00\xc0\xc1\t\n\r\x0b\x0c\xa0]"
+    rb"|\xef\xbc|\xe0[\x80-\x9f]|\xe5\x98|\xe2\x88\x95|/\*|  |''|\"\"|\$\{?ifs|\+a[dc]"
+)
+_PERCENT_U = re.compile(rb"%u([0-9a-f]{4})|\\u\{?([0-9a-f]{4})\}?|\\x([0-9a-f]{2})")
+_ENTITY = re.compile(rb"&#x?0{0,8}([0-9a-f]{1,6});?|&(lt|gt|quot|apos|amp|lpar|rpar|colon|newline|tab|sol|bsol|nbsp);")
+_ENTITIES = {
+    b"lt": b"<", b"gt": b">", b"quot": b'"', b"apos": b"'", b"amp": b"&", b"lpar": b"(", b"rpar": b")",
+    b"colon": b":", b"newline": b"\n", b"tab": b"\t", b"sol": b"/", b"bsol": b"\\", b"nbsp": b" ",
+}  # fmt: skip
+#: ASCII in more bytes than it needs (RFC 3629 3: never valid), and other letters that some systems take for ASCII.
+_OVERLONG = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80\x81][\x80-\xbf]|\xf0\x80[\x80\x81][\x80-\xbf]")
+_WIDE = re.compile(rb"\xef\xbc[\x81-\xbf]|\xef\xbd[\x80-\x9e]|\xe2\x88\x95|\xe5\x98[\x8a\x8d]")
+_VERSIONED = re.compile(rb"/\*![0-9]{0,6}")
+_COMMENT = re.compile(rb"/\*[^*]{0,200}\*/|\*/")
+_SPACES = re.compile(rb"[ \t\n\r\x0b\x0c]+")
+_IFS = re.compile(rb"\$\{ifs[^}]{0,16}\}|\$ifs(?:\$[0-9@*])?")
+_NBSP = re.compile(rb"([\x00-\x7f])\xa0|\xc2\xa0")
+
+_STRING = re.compile(rb'"([^"\\]*(?:\\.[^"\\]*)*)("?)(\s*:)?', re.DOTALL)
+_DISPOSITION = re.compile(rb'\b(name|filename)\*?=(?:"((?:[^"\\\r\n]|\\.){0,1000})"?|([^;\s"]{1,1000}))', re.IGNORECASE)
+
+
+def form(text: bytes) -> tuple[list[Pair], bool]:
+    """Names and values of a query or an urlencoded body, and whether there were more than are looked at."""
+    return _bounded(query_parameters(text))
+
+
+def json_strings(text: bytes) -> tuple[list[Pair], bool]:
+    """Every string in a JSON text, be it cut short: pairs of the last key before it and the string itself.
+
+    A key is a pair with an empty name. Strings are found by their quotes, so depth costs nothing.
+    """
+    return _bounded(_strings(text))
+
+
+def multipart(text: bytes, boundary: bytes) -> tuple[list[tuple[bytes, bytes, bool]], bool]:
+    """Parts of a multipart body (RFC 7578): name, value, and whether the value is a file's name.
+
+    :return: these, and whether there were more than are looked at.
+    """
+    parts: list[tuple[bytes, bytes, bool]] = []
+    pieces = (b"\r\n" + text).split(b"\r\n--" + boundary, PARAMETERS + 1)
+    for piece in pieces[1 : PARAMETERS + 1]:
+        head, found, value = piece[:8192].partition(b"\r\n\r\n")
+        if piece.startswith(b"--") or not found:
+            continue
+        value = piece[len(head) + 4 : len(head) + 4 + FIELD]
+        name, filename = b"", None
+        for match in _DISPOSITION.finditer(head):
+            said = match[2] if match[2] is not None else match[3]
+            if match[1].lower() == b"name":
+                name = said
+            else:
+                filename = said
+                parts.append((name, unquote_to_bytes(said) if b"%" in said else said, True))
+        if filename is None:
+            parts.append((name, value, False))
+    return parts, len(pieces) > PARAMETERS + 1
+
+
+def folded(text: bytes) -> bool:
+    """Whether a lower-case text has signs of further forms."""
+    return _FOLDED.search(text) is not None
+
+
+def forms(text: bytes) -> tuple[bytes, ...]:
+    """The forms of a decoded value that rules look at, in lower case, the value itself first.
+
+    Second, where it differs, what it is once every coding is undone; last, that without comments, NULs and
+    doubled white space.
+    """
+    text = text.lower()
+    if _FOLDED.search(text) is None:
+        return (text,)
+    plain = text
+    for _ in range(AGAIN):
+        before = plain
+        plain = _undone(plain)
+        if plain == before:
+            break
+    squeezed = _squeezed(plain)
+    if plain == text:
+        return (text,) if squeezed == text else (text, squeezed)
+    return (text, plain) if squeezed == plain else (text, plain, squeezed)
+
+
+def _bounded(pairs: Iterator[Pair]) -> tuple[list[Pair], bool]:
+    found = list(islice(pairs, PARAMETERS + 1))
+    more = len(found) > PARAMETERS
+    if more:
+        found.pop()
+    return found, more
+
+
+def _strings(text: bytes) -> Iterator[Pair]:
+    key = b""
+    for match in _STRING.finditer(text):
+        value = match[1]
+        if b"\\" in value:
+            value = _unescaped(value)
+        if match[3] is not None:
+            key = value
+            yield b"", value
+        else:
+            yield key, value
+
+
+def _unescaped(value: bytes) -> bytes:
+    try:
+        decoded: str = json.loads(b'"%b"' % value, strict=False)
+    except ValueError:
+        return value
+    return decoded.encode("utf-8", "surrogatepass")
+
+
+def _undone(text: bytes) -> bytes:
+    if b"%" in text:
+        text = unquote_to_bytes(text)
+    if b"%u" in text or b"\\u" in text or b"\\x" in text:
+        text = _PERCENT_U.sub(_from_hex, text)
+    if b"&" in text:
+        text = _ENTITY.sub(_from_entity, text)
+    text = _OVERLONG.sub(_from_overlong, text)
+    text = _WIDE.sub(_from_wide, text)
+    if b"+ad" in text or b"+ac" in text:  # UTF-7
+        for coded, meant in ((b"+adw-", b"<"), (b"+ad4-", b">"), (b"+aci-", b'"')):
+            text = text.replace(coded, meant)
+    return text.lower()
+
+
+def _squeezed(text: bytes) -> bytes:
+    if b"/*" in text:
+        text = _COMMENT.sub(b" ", _VERSIONED.sub(b" ", text))
+    if b"\x00" in text:
+        text = text.replace(b"\x00", b"")
+    if b"''" in text or b'""' in text:
+        text = text.replace(b"''", b"").replace(b'""', b"")
+    if b"$" in text:
+        text = _IFS.sub(b" ", text)
+    if b"\xa0" in text:
+        text = _NBSP.sub(rb"\1 ", text)
+    return _SPACES.sub(b" ", text)
+
+
+def _character(number: int) -> bytes:
+    if 0xD800 <= number < 0xE000 or number > 0x10FFFF:
+        return b"?"
+    return chr(number).encode("utf-8")
+
+
+def _from_hex(match: re.Match[bytes]) -> bytes:
+    return _character(int(match[1] or match[2] or match[3], 16))
+
+
+def _from_entity(match: re.Match[bytes]) -> bytes:
+    if match[2] is not None:
+        return _ENTITIES[match[2]]
+    try:
+        return _character(int(match[1], 16 if match[0][2:3] == b"x" else 10))
+    except ValueError:
+        return match[0]
+
+
+def _from_overlong(match: re.Match[bytes]) -> bytes:
+    found = match[0]
+    return b"%c" % ((found[-2] & 0x03) << 6 | found[-1] & 0x3F if len(found) > 1 else 0)
+
+
+def _from_wide(match: re.Match[bytes]) -> bytes:
+    found = match[0]
+    if found == b"\xe2\x88\x95":  # division slash
+        return b"/"
+    if found.startswith(b"\xe5\x98"):  # cut down to a byte they are LF and CR
+        return b"\n" if found[2] == 0x8A else b"\r"
+    return b"%c" % ((found[1] - 0xBC << 6) + (found[2] & 0x3F) + 0x20)

@@ -1,0 +1,56 @@
+"""Clients' addresses as they are counted: an IPv4 address, or the IPv6 network that one customer has whole.
+
+Rules of this module:
+
+* whoever has an IPv6 address has 2**64 of them at least (RFC 6177, RFC 7421): they count as one;
+* an IPv4 address that is mapped into IPv6 is an IPv4 address (RFC 4291 2.5.5.2);
+* what is no address is counted by its text: there is none for clients of a Unix socket, and they are one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from socket import AF_INET, AF_INET6, inet_ntoa, inet_pton
+
+#: Addresses that are remembered with what they count as; the clients of the moment.
+_REMEMBERED = 4096
+_MAPPED = bytes(10) + b"\xff\xff"
+
+
+def address_counter(ipv4: int = 32, ipv6: int = 64) -> Callable[[str], str]:
+    """A function from an address to what it is counted as: text, whose hash nobody outside can foresee.
+
+    :param ipv4: bits of an IPv4 address that count, 1 to 32. :param ipv6: and of an IPv6 address, 1 to 128.
+    """
+    known: dict[str, str] = {}
+
+    def counted(address: str) -> str:
+        if whole and ":" not in address:
+            return address
+        found = known.get(address)
+        if found is None:
+            if len(known) >= _REMEMBERED:
+                known.clear()
+            found = known[address] = _network(address, ipv4, ipv6)
+        return found
+
+    whole = ipv4 == 32
+    return counted
+
+
+def _network(address: str, ipv4: int, ipv6: int) -> str:
+    try:
+        packed = inet_pton(AF_INET6, address.partition("%")[0])
+    except (OSError, ValueError):
+        try:
+            packed = inet_pton(AF_INET, address)
+        except (OSError, ValueError):
+            return address
+    if len(packed) == 16:
+        if not packed.startswith(_MAPPED):
+            return f"{int.from_bytes(packed, 'big') >> (128 - ipv6):x}"
+        packed = packed[12:]
+    if ipv4 == 32:
+        return inet_ntoa(packed)
+    kept = int.from_bytes(packed, "big") >> (32 - ipv4) << (32 - ipv4)
+    return inet_ntoa(kept.to_bytes(4, "big"))

@@ -1,0 +1,85 @@
+"""Request filters as a client-request hook: what the rules find is logged, and from a score on refused.
+
+Rules of this module:
+
+* what is found is decided in :mod:`revproxy.filters.engine`; here requests are refused and bodies waited for;
+* a refusal is a fault, and its detail names each hit. What is let through with hits has the same detail in its line;
+* a body's beginning is waited for only where there are rules for it; a long one is looked at in a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from revproxy.config.filters import Filter, FilterRule
+from revproxy.fault import FILTERED, ProtocolError
+from revproxy.filters.engine import Report, RuleSet, inspectable
+from revproxy.filters.rules import PLACES, Rule
+from revproxy.threads import in_thread
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
+    from revproxy.exchange import Exchange
+
+#: Bytes of the longest body that is looked at on the reactor.
+INLINE = 2048
+
+
+def filtering(written: Filter) -> Callable[[Exchange], Deferred[Any] | None]:
+    """A client-request hook, for before everything that works with what a request says."""
+    rules = _rule_set(written.rules, written.except_, written.paranoia)
+    threshold, limit = written.threshold, written.body
+    blocks = written.mode == "block"
+
+    def settle(exchange: Exchange, report: Report) -> None:
+        if report:
+            detail = report.detail(threshold)
+            if blocks and report.score >= threshold:
+                raise ProtocolError(FILTERED, detail)
+            exchange.detail = detail
+
+    def hook(exchange: Exchange) -> Deferred[Any] | None:
+        request = exchange.request
+        report = Report()
+        rules.head(request, report)
+        if request.length == 0 or not limit or (blocks and report.score >= threshold):
+            settle(exchange, report)
+            return None
+        headers = request.headers
+        kind = headers.get(b"content-type", b"") or b""
+        if not inspectable(kind):
+            settle(exchange, report)
+            return None
+        if headers.get(b"content-encoding", b"identity") != b"identity":
+            report.skipped("a coded body")
+            settle(exchange, report)
+            return None
+
+        def arrived(prefix: bytes) -> Deferred[Any] | None:
+            if exchange.received > limit or (request.length or 0) > limit:
+                report.skipped(f"the body after {limit} bytes")
+            if len(prefix) > INLINE:
+                searched = in_thread(exchange.engine.reactor, rules.body, kind, prefix, report)
+                return searched.addCallback(lambda _: settle(exchange, report))
+            rules.body(kind, prefix, report)
+            settle(exchange, report)
+            return None
+
+        return exchange.body_prefix(limit).addCallback(arrived)
+
+    return hook
+
+
+@lru_cache(maxsize=64)
+def _rule_set(own: tuple[FilterRule, ...], without: tuple[int, ...], level: int) -> RuleSet:
+    """Routes that are filtered alike share one."""
+    made = []
+    for rule in own:
+        places = 0
+        for place in rule.in_:
+            places |= PLACES[place]
+        made.append(Rule(rule.id, rule.name, rule.score, rule.pattern, (), places))
+    return RuleSet(made, without, level)

@@ -1,0 +1,106 @@
+"""Values as rules see them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, strategies as st
+
+from revproxy.filters.decode import PARAMETERS, form, forms, json_strings, multipart
+
+
+@pytest.mark.parametrize(
+    ("written", "seen"),
+    [
+        (b"%252e%252e%252f", b"../"),
+        (b"..%c0%af", b"../"),
+        (b"..%u2215x", b"../x"),
+        (b"\xe0\x80\xaf", b"/"),
+        ("＜Script＞".encode(), b"<script>"),
+        (b"&lt;a&#x3e;&#62;", b"<a>>"),
+        (b"\\u003cb\\x3e", b"<b>"),
+        (b"1/**/union/*!50000select*/ 2", b"1 union select 2"),
+        (b"a\t\r\n  b", b"a b"),
+        (b".\x00./", b"../"),
+        (b"cat${IFS}/x", b"cat /x"),
+        (b"c''at", b"cat"),
+        (b"1\xa0or\xa01", b"1 or 1"),
+        (b"+ADw-script", b"<script"),
+        ("嘍嘊x".encode(), b" x"),
+        (b"&#xd800;", b"?"),
+    ],
+)
+def test_what_is_coded_is_undone(written: bytes, seen: bytes) -> None:
+    made = forms(written)
+    assert made[0] == written.lower() and made[-1] == seen
+
+
+@pytest.mark.parametrize("text", [b"plain text", "Привет".encode(), b"a=b; c", b"50% off", b"x & y"])
+def test_what_is_plain_has_one_form(text: bytes) -> None:
+    assert forms(text) == (text.lower(),)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_have_forms(text: bytes) -> None:
+    made = forms(text)
+    assert 1 <= len(made) <= 3 and len(set(made)) == len(made)
+    assert all(form == form.lower() for form in made)
+    assert all(len(form) <= 2 * len(text) + 2 for form in made)
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.text(max_size=20)
+
+
+@given(
+    st.recursive(
+        scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner, max_size=4)
+    )
+)
+def test_every_string_of_json_is_found(value: object) -> None:
+    def strings(item: object) -> list[str]:
+        if isinstance(item, str):
+            return [item]
+        if isinstance(item, list):
+            return [text for each in item for text in strings(each)]
+        if isinstance(item, dict):
+            return [text for name, each in item.items() for text in (name, *strings(each))]
+        return []
+
+    for text in (json.dumps(value), json.dumps(value, ensure_ascii=False, indent=1)):
+        found, more = json_strings(text.encode("utf-8", "surrogatepass"))
+        assert [each[1] for each in found] == [each.encode("utf-8", "surrogatepass") for each in strings(value)]
+        assert not more
+
+
+def test_json_that_is_cut_short_or_deep() -> None:
+    found = json_strings(b'{"a": "b", "c": "unfin')
+    assert found == (
+        [(b"", b"a"), (b"a", b"b"), (b"", b"c"), (b"c", b"unfin")],
+        False,
+    )
+    assert json_strings(b"[" * 100_000 + b'"x"')[0] == [(b"", b"x")]
+    assert json_strings(rb'"\q"')[0] == [(b"", rb"\q")]
+
+
+def test_parameters_are_bounded() -> None:
+    assert form(b"a=1&b=%20&c") == ([(b"a", b"1"), (b"b", b" "), (b"c", b"")], False)
+    found, more = form(b"&".join([b"a=1"] * (PARAMETERS + 1)))
+    assert len(found) == PARAMETERS and more
+    parts, more = multipart(b"--x\r\n\r\n\r\n1\r\n" * (PARAMETERS + 2), b"x")
+    assert len(parts) == PARAMETERS and more
+
+
+def test_multipart_gives_fields_and_names_of_files() -> None:
+    body = (
+        b'--B\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n2\r\n'
+        b"--B\r\nContent-Disposition: form-data; name=f; filename*=x%2fy.php\r\n\r\n<?php\r\n--B--\r\n"
+    )
+    assert multipart(body, b"B") == ([(b"a", b"1\r\n2", False), (b"f", b"x/y.php", True)], False)
+
+
+@given(st.binary(max_size=400), st.binary(min_size=1, max_size=5))
+def test_any_bytes_are_parts(body: bytes, boundary: bytes) -> None:
+    multipart(b"--" + boundary + b"\r\n" + body, boundary)
+    form(body)
+    json_strings(body)

@@ -1,0 +1,119 @@
+"""Scores, places, reports and bounds."""
+
+from __future__ import annotations
+
+import time
+
+from hypothesis import given, settings, strategies as st
+
+from revproxy.filters.decode import PARAMETERS
+from revproxy.filters.engine import Report, RuleSet, inspectable
+from revproxy.filters.rules import BODY, QUERY, RULES, Rule
+from tests.filters.kit import BROWSER, FORM, raw_field, request
+
+RULE_SET = RuleSet()
+
+
+def found(target: bytes = b"/", *fields: tuple[bytes, bytes], rules: RuleSet = RULE_SET) -> Report:
+    report = Report()
+    rules.head(request(target, *fields), report)
+    return report
+
+
+def test_scores_of_rules_are_added_once_each() -> None:
+    report = found(b"/?a=%27+or+1%3D1--&b=%27+or+2%3D2--")
+    assert report.score == sum(hit.rule.score for hit in report.hits.values()) >= 5
+    assert len({hit.rule.id for hit in report.hits.values()}) == len(report.hits)
+    assert all(hit.where == "query a" for hit in report.hits.values())
+
+
+def test_a_report_is_printable_and_short() -> None:
+    report = found(b"/?n%00%0d=%3Cscript%3E" + b"%ff%0a%22" * 400)
+    detail = report.detail(5)
+    assert detail.startswith("score ") and detail.isascii() and detail.isprintable() and len(detail) < 1500
+    assert '3001 script-tag in query n\\x00\\x0d: "<script"' in detail
+
+
+def test_places_are_told_apart() -> None:
+    own = [Rule(10001, "q", 2, "needle", (), QUERY), Rule(10002, "b", 3, "Needle", (), BODY)]
+    rules = RuleSet(own)
+    assert [hit.rule.id for hit in found(b"/needle?x=1", rules=rules).hits.values()] == []
+    assert found(b"/?x=NEEDLE", rules=rules).score == 2
+    report = Report()
+    rules.body(FORM, b"a=needle", report)
+    assert [hit.rule.id for hit in report.hits.values()] == [10002]
+
+
+def test_rules_are_left_out_by_number_and_level() -> None:
+    target = b"/?q=%3Cscript%3E"
+    assert 3001 in found(target).hits
+    assert not found(target, rules=RuleSet(without=[3001])).hits
+    assert 3101 not in found(target).hits and 3101 in found(target, rules=RuleSet(level=2)).hits
+    assert any(rule.level == 2 for rule in RULES)
+
+
+def test_fields_with_secrets_are_not_looked_at() -> None:
+    attack = b"${jndi:ldap://x}"
+    for name in (b"Authorization", b"X-Api-Key", b"Proxy-Authorization"):
+        assert not found(b"/", (name, attack)).hits
+    for name in (b"X-Anything", b"Referer", b"User-Agent", b"Cookie"):
+        assert found(b"/", (name, attack)).score >= 5, name
+
+
+def test_agents_that_are_remembered_are_bounded() -> None:
+    rules = RuleSet()
+    for number in range(3000):
+        found(b"/", (b"User-Agent", b"agent %d" % number), rules=rules)
+    assert len(rules._agents) <= 1024
+    for _ in range(2):
+        assert found(b"/", (b"User-Agent", b"sqlmap/1.0"), rules=rules).score == 5
+
+
+def test_what_is_over_a_bound_is_said() -> None:
+    report = found(b"/?" + b"&".join([b"a=%27"] * (PARAMETERS + 1)) + b"&z=%3Cscript")
+    assert report.uninspected == [f"query parameters after the first {PARAMETERS}"] and report and not report.hits
+    assert "not inspected" in report.detail(5)
+
+
+def test_bodies_of_unknown_type_are_told_by_their_beginning() -> None:
+    for kind in (b"", b"text/plain", b"application/json"):
+        report = Report()
+        RULE_SET.body(kind, b' {"a": "\\u003cscript>"}', report)
+        assert 3001 in report.hits
+    report = Report()
+    RULE_SET.body(b"text/plain", b"a=%3Cscript", report)
+    assert 3001 in report.hits
+    assert not inspectable(b"image/png") and not inspectable(b"application/octet-stream")
+    assert inspectable(b"application/problem+json; charset=utf-8") and inspectable(b"")
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.binary(max_size=200),
+    st.binary(max_size=200),
+    st.sampled_from([b"", FORM, b"multipart/form-data; boundary=a", b"text/json"]),
+)
+def test_no_bytes_break_it(value: bytes, body: bytes, kind: bytes) -> None:
+    report = Report()
+    made = request()
+    made.path, made.query = b"/" + value, value
+    made.headers.fields = [*made.headers.fields, raw_field(b"X-A", value), raw_field(b"Cookie", value)]
+    RULE_SET.head(made, report)
+    RULE_SET.body(kind, body, report)
+    assert report.detail(5).isprintable()
+
+
+def test_hostile_heads_and_bodies_take_bounded_time() -> None:
+    """The most expensive that was found: many parameters, each tried by many rules; 64 KB of separators."""
+    piece = b"a%5B=%27+or+%28select+%3C%24%7B%7B%3B%7C%26-- "
+    before = time.process_time()
+    found(b"/?" + b"&".join([piece.strip()] * 170))
+    report = Report()
+    for text in (b"'; " * 5000, b"{{__" * 4000, b"../" * 5000, b"select(" * 2300, b"%25" * 5000):
+        RULE_SET.body(FORM, b"a=" + text, report)
+    assert time.process_time() - before < 3
+
+
+def test_a_browsers_request_passes() -> None:
+    assert len(BROWSER) == 13
+    assert not found(b"/products/list?category=shoes&page=2&sort=price_asc&q=running+shoes")

@@ -1,0 +1,257 @@
+"""Rate limits of whole configurations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from revproxy.cache.handler import Cache
+from revproxy.config.compile import compile_config
+from revproxy.config.errors import ConfigError
+from revproxy.config.model import Middleware
+from revproxy.config.ratelimit import RateLimit
+from revproxy.http.message import ClientIdentity, TlsInfo
+from revproxy.middleware.rate import names, tell
+from tests.drive import World
+from tests.kit import ADDRESS, OK, get, hooked, load, ok, toml
+
+
+def world(limit: str, server: str = "", more: str = "") -> World:
+    return World(load(toml(server, route=f'upstream = "app"\nrate_limit = {limit}\n{more}')))
+
+
+def status(answer: bytes) -> int:
+    return int(answer.split()[1])
+
+
+def statuses(place: World, times: int, *fields: str, **options: Any) -> list[int]:
+    return [status(place.get("/", "example.com", *fields, **options)) for _ in range(times)]
+
+
+def test_a_refusal_says_when_to_come_back_and_who_was_stopped_by_what() -> None:
+    place = world('{ rate = "1000/h", burst = 2, name = "api" }')
+    assert statuses(place, 2) == [200, 200]
+    answer = place.get("/")
+    assert answer.startswith(b"HTTP/1.1 429 Too Many Requests\r\n")
+    assert b"\r\nRetry-After: 4\r\n" in answer
+    assert b'\r\nRateLimit-Policy: "api";q=1000;w=3600\r\nRateLimit: "api";r=0;t=4\r\n' in answer
+    record = place.records[-1]
+    assert (record.fault, record.status, record.client) == ("rate-limited", 429, "192.0.2.7")
+    assert record.detail == "api: 1000/hour by client"
+    assert statuses(place, 1, peer="192.0.2.8") == [200]
+    place.advance(4)
+    assert statuses(place, 2) == [200, 429]
+
+
+def test_allowed_responses_tell_as_well_and_may_be_told_not_to() -> None:
+    lines = b'\r\nRateLimit-Policy: "per-second";q=100;w=1\r\nRateLimit: "per-second";r=9;t=1\r\n'
+    assert lines in world('"100/s"').get("/")
+    for fields, refused in (("refused", True), ("off", False)):
+        place = world(f'{{ rate = "1/m", fields = "{fields}" }}')
+        assert b"RateLimit" not in place.get("/")
+        answer = place.get("/")
+        assert (b"RateLimit" in answer) == refused and b"\r\nRetry-After: 60\r\n" in answer
+        route = place.table.routes[0]
+        assert (tell in route.client_response) == refused
+
+
+def test_without_a_limit_there_is_nothing_of_it() -> None:
+    route = World(load(toml())).table.routes[0]
+    assert route.plain and route.at_once is None and route.response_hooks == ()
+
+
+@pytest.mark.parametrize("more", ["", "compress = { gzip = 1, minimum = 0 }"])
+def test_heads_that_repeat_have_the_fields_of_each_response(play_once: Any, more: str) -> None:
+    scenario = play_once(toml(route=f'upstream = "app"\nrate_limit = {{ rate = "1/h", burst = 9 }}\n{more}'))
+    client, backend = scenario.client(), scenario.backend(ADDRESS)
+    fields = [b"Date: Sun, 06 Nov 1994 08:49:37 GMT", b"Content-Type: text/plain", b"Vary: Accept-Encoding"]
+    for left in range(8, -1, -1):
+        client.send(get())
+        backend.expect_request(b"GET", b"/")
+        backend.send(ok(b"x" * 50, *fields))
+        seconds = 3600 * (9 - left) if left else 3600
+        limit = b'"per-hour";r=%d;t=%d' % (left, seconds)
+        client.expect_response(200, b"x" * 50, headers={b"RateLimit": limit, b"Vary": b"Accept-Encoding"})
+    client.send(get())
+    client.expect_response(429, headers={b"Retry-After": b"3600"})
+
+
+def test_a_stream_has_them_too(play: Any) -> None:
+    scenario = play(toml(route='upstream = "app"\nrate_limit = "10/s"'))
+    client, backend = scenario.client(), scenario.backend(ADDRESS)
+    client.send(get())
+    backend.expect_request(b"GET", b"/")
+    backend.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
+    client.expect_response(200, b"abc", headers={b"RateLimit": b'"per-second";r=0;t=1'})
+
+
+def test_what_it_counts_by() -> None:
+    place = world('{ rate = "1/h", by = "header:x-key" }')
+    assert statuses(place, 2, "X-Key: a") == [200, 429]
+    assert statuses(place, 2, "X-Key: " + "b" * 5000) == [200, 429]
+    assert statuses(place, 1, "X-Key: " + "b" * 4999) == [200]
+    assert statuses(place, 2) == [200, 429], "without the field by client"
+    assert statuses(place, 1, peer="192.0.2.9") == [200]
+    assert statuses(world('{ rate = "1/h", by = "header:x-key", missing = "pass" }'), 3) == [200] * 3
+    place = world('{ rate = "1/h", by = "header:x-key", missing = "route" }')
+    assert statuses(place, 1) + statuses(place, 1, peer="192.0.2.9") == [200, 429]
+    place = world('{ rate = "1/h", by = "route" }')
+    assert statuses(place, 1) + statuses(place, 1, peer="192.0.2.9") == [200, 429]
+    place = world('{ rate = "1/h", by = "client_certificate" }')
+    one, other = (TlsInfo("a", client=ClientIdentity("", (), f"{n:064x}", "0A", b"")) for n in (1, 2))
+    assert statuses(place, 2, tls=one) + statuses(place, 1, tls=other) + statuses(place, 2) == [200, 429, 200, 200, 429]
+
+
+def test_an_ipv6_network_is_one_client() -> None:
+    place = world('"1/h"')
+    assert statuses(place, 1, peer="2001:db8::1") + statuses(place, 1, peer="2001:db8::ffff") == [200, 429]
+    assert statuses(place, 1, peer="2001:db8:0:1::1") == [200]
+    assert statuses(place, 1, peer="::ffff:192.0.2.1") + statuses(place, 1, peer="192.0.2.1") == [200, 429]
+
+
+def test_another_status_and_the_server_for_all_routes() -> None:
+    place = world('{ rate = "1/h", by = "query:k", status = 503 }', server='rate_limit = { rate = "3/h", burst = 3 }')
+    assert statuses(place, 2) == [200, 503]
+    answer = place.get("/?k=1")
+    assert b'RateLimit: "per-hour";r=1;t=2400, "per-hour-2";r=0;t=3600\r\n' in answer
+    assert status(place.get("/?k=2")) == 200
+    answer = place.get("/?k=3")
+    assert status(answer) == 429 and b"Retry-After: 1200\r\n" in answer
+    assert place.records[-1].detail == "per-hour: 3/hour by client"
+
+
+def test_names_are_made_where_none_is_written() -> None:
+    written = [
+        RateLimit(rate="1/s"),
+        RateLimit(rate="2/s", name="per-second-2"),
+        RateLimit(rate="3/s"),
+        RateLimit(rate="1/d"),
+    ]
+    assert names(written) == ["per-second", "per-second-2", "per-second-3", "per-day"]
+
+
+def test_a_callable_that_is_none() -> None:
+    config = load(toml(route='upstream = "app"\nrate_limit = { rate = "1/s", by = "no_such:thing" }'))
+    with pytest.raises(ConfigError, match="no_such"):
+        compile_config(config, World(load(toml())))
+    config = load(toml('rate_limit = { rate = "1/s", by = "no_such:thing" }'))
+    with pytest.raises(ConfigError, match=r"server\.rate_limit.*no_such"):
+        compile_config(config, World(load(toml())))
+
+
+# -- waiting
+
+
+DELAY = 'upstream = "app"\nrate_limit = { rate = "10/s", burst = 1, delay = "250ms", by = "route" }'
+
+
+def test_requests_wait_their_turn(play_once: Any) -> None:
+    scenario = play_once(toml(route=DELAY))
+    clients, backend = [scenario.client() for _ in range(4)], scenario.backend(ADDRESS)
+    for client in clients:
+        client.send(get())
+    backend.expect_request(b"GET", b"/")
+    backend.send(OK)
+    clients[0].expect_response(200, b"ok")
+    clients[3].expect_response(429, headers={b"Retry-After": b"1"})
+    for client in clients[1:3]:
+        scenario.advance(0.09)
+        client.expect_nothing()
+        scenario.advance(0.011)
+        backend.expect_request(b"GET", b"/")
+        backend.send(OK)
+        client.expect_response(200, b"ok", headers={b"RateLimit": b'"per-second";r=0;t=1'})
+
+
+def test_who_leaves_gives_its_turn_back() -> None:
+    place = World(load(toml(route=DELAY)))
+    assert status(place.get("/")) == 200
+    for _ in range(20):
+        assert place.get("/") == b"", "it waits, and leaves"
+    assert not [call for call in place.getDelayedCalls() if call.getTime() < place.seconds() + 1]
+    assert status(place.get("/", wait=0.101)) == 200
+
+
+# -- beside a cache
+
+
+CACHED = 'cache = true\nrate_limit = { rate = "2/h", burst = 2, hits = false }\nupstream = "app"'
+FRESH = (b"Cache-Control: max-age=60",)
+
+
+def test_what_a_cache_answers_is_not_counted(play_once: Any) -> None:
+    scenario = play_once(toml(route=CACHED))
+    client, backend = scenario.client(), scenario.backend(ADDRESS)
+    for path, left in ((b"/1", 1), (b"/2", 0)):
+        client.send(get(path))
+        backend.expect_request(b"GET", path)
+        backend.send(ok(b"ok", *FRESH))
+        limit = b'"per-hour";r=%d;t=1800' % left
+        client.expect_response(200, b"ok", headers={b"RateLimit": limit})
+        for _ in range(5):
+            client.send(get(path))
+            client.expect_response(200, b"ok", headers={b"RateLimit": None})
+    client.send(get(b"/3"))
+    client.expect_response(429, headers={b"Retry-After": b"1800", b"RateLimit": b'"per-hour";r=0;t=1800'})
+    client.send(get(b"/1"))
+    client.expect_response(200, b"ok")
+    client.send(get(b"/", b"Content-Length: 0", method=b"POST"))
+    client.expect_response(429, headers={b"RateLimit": b'"per-hour";r=0;t=1800'})
+
+
+def test_a_limited_cache_can_be_purged_as_any_other() -> None:
+    table = World(load(toml(route=CACHED.replace(", hits = false", "")))).table
+    assert isinstance(table.routes[0].handler, Cache) and len(table.routes[0].client_request) == 1
+
+
+def test_a_hook_comes_after_the_limit() -> None:
+    calls: list[str] = []
+    hook = Middleware(call=lambda exchange: calls.append("hook"))
+    place = World(hooked(toml(route='upstream = "app"\nrate_limit = "1/h"'), hook))
+    assert statuses(place, 3) == [200, 429, 429] and calls == ["hook"]
+
+
+def test_otherwise_it_is(play_once: Any) -> None:
+    scenario = play_once(toml(route=CACHED.replace(", hits = false", "")))
+    client, backend = scenario.client(), scenario.backend(ADDRESS)
+    client.send(get())
+    backend.expect_request(b"GET", b"/")
+    backend.send(ok(b"ok", *FRESH))
+    client.expect_response(200, b"ok", headers={b"RateLimit": b'"per-hour";r=1;t=1800'})
+    client.send(get())
+    client.expect_response(200, b"ok", headers={b"RateLimit": b'"per-hour";r=0;t=1800'})
+    client.send(get())
+    client.expect_response(429)
+
+
+def test_both_kinds_of_limits_tell_together(play_once: Any) -> None:
+    limits = '["1000/h", { rate = "2/d", burst = 2, hits = false }]'
+    scenario = play_once(toml(route=f'cache = true\nrate_limit = {limits}\nupstream = "app"'))
+    client, backend = scenario.client(), scenario.backend(ADDRESS)
+    for method in (b"GET", b"POST"):
+        client.send(get(b"/", b"Content-Length: 0", method=method))
+        backend.expect_request(method, b"/")
+        backend.send(ok(b"ok"))
+        head = client.expect_response(200, b"ok")
+        told = head.all(b"ratelimit")
+        assert len(told) == 2 and told[0].startswith(b'"per-hour"') and told[1].startswith(b'"per-day"')
+        scenario.advance(50)
+
+
+def test_what_waits_for_a_backend_may_leave(play_once: Any) -> None:
+    limit = '{ rate = "1/s", burst = 1, delay = "5s", hits = false }'
+    scenario = play_once(toml(route=f'cache = true\nrate_limit = {limit}\nupstream = "app"'))
+    first, second, third, backend = scenario.client(), scenario.client(), scenario.client(), scenario.backend(ADDRESS)
+    first.send(get(b"/1"))
+    backend.expect_request(b"GET", b"/1")
+    backend.send(OK)
+    first.expect_response(200, b"ok")
+    second.send(get(b"/2"))
+    second.expect_nothing()
+    second.close()
+    third.send(get(b"/3"))
+    scenario.advance(1.01)
+    backend.expect_request(b"GET", b"/3")
+    backend.send(OK)
+    third.expect_response(200, b"ok")
