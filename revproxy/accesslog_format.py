@@ -49,6 +49,7 @@ class Record:
     :param detail: what is known of a failure, or a filter found; in JSON only.
     :param tls_version: of the client's connection, ``""`` for none; in JSON only.
     :param tls_client_subject: of the certificate that the client showed, ``""`` for none; in JSON only.
+    :param user: who it was, where the route asks for that, else ``b""``.
     """
 
     time: float
@@ -75,6 +76,7 @@ class Record:
     detail: str = ""
     tls_version: str = ""
     tls_client_subject: str = ""
+    user: bytes = b""
 
 
 def format_combined(record: Record) -> str:
@@ -87,8 +89,9 @@ def format_combined(record: Record) -> str:
         method, target = _word(method), _word(target)
     if (referer + agent).translate(None, _QUOTED):
         referer, agent = _escape(referer, _QUOTED), _escape(agent, _QUOTED)
-    line = b'%b - - [%b] "%b %b %b" %03d %d "%b" "%b"' % (
+    line = b'%b - %b [%b] "%b %b %b" %03d %d "%b" "%b"' % (
         _client(record.client),
+        _word(record.user) if record.user else b"-",
         _clf_time(int(record.time)),
         method,
         target,
@@ -110,7 +113,7 @@ def format_json(record: Record) -> str:
     ``total_ms`` are milliseconds with three decimals, ``null`` where there was nothing to measure;
     ``bytes`` and ``received`` count the bodies to and from the client. ``tls_version`` and
     ``tls_client_subject`` are there only where the connection has them, ``detail``
-    where there is one.
+    where there is one, and ``user`` where it is known who it was.
     """
     values = (
         record.method,
@@ -155,6 +158,9 @@ def format_json(record: Record) -> str:
         if record.tls_client_subject:
             line += b',"tls_client_subject":%b' % _json_name(record.tls_client_subject)
         line += b"}"
+    if record.user:
+        user = record.user.decode("utf-8", "replace")
+        line = b'%b,"user":%b}' % (line[:-1], _json_text(user))
     return line.decode("ascii")
 
 

@@ -268,4 +268,5 @@ def record_of(exchange: Exchange) -> Record:
         exchange.detail,
         "" if tls is None else tls.version,
         "" if tls is None or tls.client is None else tls.client.subject,
+        b"" if exchange.identity is None else exchange.identity.user,
     )

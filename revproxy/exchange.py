@@ -32,6 +32,7 @@ from revproxy.stream import ASKED, ASKING, DONE, HEAD, NO, REQUEST_END, RESPONSE
 from revproxy.wire import NO_PEER
 
 if TYPE_CHECKING:
+    from revproxy.auth.outcome import Identity
     from revproxy.engine import Engine
     from revproxy.limits.ratefields import Told
     from revproxy.routing import Route
@@ -65,14 +66,15 @@ class Exchange:
     :ivar origin: the exchange that asked a backend on its behalf (:meth:`child`), or ``None``.
     :ivar quota: what the client is told of its rate limits (:class:`~revproxy.limits.ratefields.Told`), or ``None``.
     :ivar note: what a handler has to remember of it.
+    :ivar identity: who sent it, an :class:`~revproxy.auth.outcome.Identity`, where the route asks for that.
     :ivar context: a place for the user's hooks; a dict, made on first use.
     """
 
     __slots__ = (
         "_context", "_request_id", "asked", "backend", "client", "connect_time", "delivering", "detail",
-        "early_body", "early_end", "engine", "fault", "filter", "first_byte_time", "held", "held_size", "max_body",
-        "note", "on_finished", "origin", "prefix", "quota", "received", "repeats", "replay", "request", "response",
-        "route", "sent", "sink", "started", "state", "trailers", "tried", "tries", "waiting",
+        "early_body", "early_end", "engine", "fault", "filter", "first_byte_time", "held", "held_size", "identity",
+        "max_body", "note", "on_finished", "origin", "prefix", "quota", "received", "repeats", "replay", "request",
+        "response", "route", "sent", "sink", "started", "state", "trailers", "tried", "tries", "waiting",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, client: Any, request: Request) -> None:
@@ -94,6 +96,7 @@ class Exchange:
         self.origin: Exchange | None = None
         self.quota: Told | None = None
         self.note: Any = None
+        self.identity: Identity | None = None
         self.tried: tuple[Any, ...] = ()
         self.fault: Fault | None = None
         self.detail = ""

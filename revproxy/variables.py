@@ -17,6 +17,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Protocol
 
+from revproxy.auth.outcome import Identity
 from revproxy.http.message import ClientIdentity, Request, TlsInfo
 from revproxy.http.parameters import cookie
 
@@ -39,6 +40,9 @@ class Subject(Protocol):
     def route(self) -> _Named | None: ...
 
     @property
+    def identity(self) -> Identity | None: ...
+
+    @property
     def upstream_name(self) -> str: ...
 
     @property
@@ -48,6 +52,7 @@ class Subject(Protocol):
 Value = Callable[[Subject], bytes]
 
 _CONTROLS = bytes(range(0x20)) + b"\x7f"
+_CLAIM_NAME = re.compile(r"[A-Za-z0-9_.:/-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PART = re.compile(r"\$(?:(\$)|([A-Za-z_][A-Za-z0-9_]*)|\{([^{}$]*)\})?")
 _FIELD_NAME = re.compile(r"[a-z0-9_-]+")
@@ -89,6 +94,10 @@ def _tls_client(read: Callable[[ClientIdentity], bytes]) -> Value:
     return _tls(lambda tls: b"" if tls.client is None else read(tls.client))
 
 
+def _auth(read: Callable[[Identity], bytes]) -> Value:
+    return lambda subject: b"" if subject.identity is None else read(subject.identity)
+
+
 _VALUES: dict[str, Value] = {
     "client_ip": lambda s: s.request.client.encode("utf-8", "replace"),
     "client_port": _client_port,
@@ -113,12 +122,14 @@ _VALUES: dict[str, Value] = {
     "tls_client_fingerprint": _tls_client(lambda client: client.fingerprint.encode()),
     "tls_client_serial": _tls_client(lambda client: client.serial.encode()),
     "tls_client_certificate": _tls_client(lambda client: client.header),
+    "auth_user": _auth(lambda identity: identity.user),
+    "auth_method": _auth(lambda identity: identity.method.encode()),
 }
 
-#: The known names; besides them ``http_NAME`` (a request field, dashes written as underscores)
-#: and ``cookie_NAME``.
+#: The known names; besides them ``http_NAME`` (a request field, dashes written as underscores),
+#: ``cookie_NAME`` and ``auth_claim_NAME``.
 NAMES: tuple[str, ...] = (*_VALUES, "time_iso8601")
-PREFIXES: tuple[str, ...] = ("http_", "cookie_")
+PREFIXES: tuple[str, ...] = ("http_", "cookie_", "auth_claim_")
 
 
 def is_known(name: str) -> bool:
@@ -126,12 +137,13 @@ def is_known(name: str) -> bool:
     return name in NAMES or bool(
         (name.startswith("http_") and _FIELD_NAME.fullmatch(name[5:].lower()))
         or (name.startswith("cookie_") and _COOKIE_NAME.fullmatch(name[7:]))
+        or (name.startswith("auth_claim_") and _CLAIM_NAME.fullmatch(name[11:]))
     )
 
 
 def nearest(name: str) -> str | None:
     """The known name that looks most like this one, or ``None``."""
-    close = get_close_matches(name, [*NAMES, "http_NAME", "cookie_NAME"], n=1, cutoff=0.5)
+    close = get_close_matches(name, [*NAMES, "http_NAME", "cookie_NAME", "auth_claim_NAME"], n=1, cutoff=0.5)
     return close[0] if close else None
 
 
@@ -205,10 +217,17 @@ def _value(name: str, now: Callable[[], float]) -> Value:
         return _VALUES[name]
     if not is_known(name):
         near = nearest(name)
-        hint = f"; did you mean '${near}'?" if near else f"; known are {', '.join(NAMES)}, http_NAME and cookie_NAME"
+        hint = (
+            f"; did you mean '${near}'?"
+            if near
+            else f"; known are {', '.join(NAMES)}, http_NAME, cookie_NAME and auth_claim_NAME"
+        )
         raise ValueError(f"unknown variable '${name}'{hint}")
     if name.startswith("http_"):
         return _field(name[5:].lower().replace("_", "-").encode())
+    if name.startswith("auth_claim_"):
+        claim = name[11:]
+        return _auth(lambda identity: identity.claim(claim))
     return _cookie(name[7:].encode())
 
 

@@ -152,7 +152,7 @@ def test_eight_hops_name_modules_that_exist() -> None:
 def test_every_variable_is_documented() -> None:
     rows = table_after(read("rewriting.rst"), ".. variables")
     names = [code(row[0]).removeprefix("$") for row in rows]
-    assert names == [*VARIABLES, "http_NAME", "cookie_NAME", "$"]
+    assert names == [*VARIABLES, "http_NAME", "cookie_NAME", "auth_claim_NAME", "$"]
 
 
 # -- logging.rst
@@ -160,7 +160,7 @@ def test_every_variable_is_documented() -> None:
 
 def test_every_field_of_the_json_log_is_documented() -> None:
     record = Record(0.0, "192.0.2.1", b"GET", b"http", b"example.com", b"/", 11, 200, 0)
-    record.tls_version, record.tls_client_subject = "TLSv1.3", "CN=alice"
+    record.tls_version, record.tls_client_subject, record.user = "TLSv1.3", "CN=alice", b"alice"
     rows = table_after(read("logging.rst"), ".. json fields")
     assert [code(row[0]) for row in rows] == list(json.loads(format_json(record)))
 

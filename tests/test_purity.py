@@ -13,6 +13,7 @@ PURE = [f"revproxy.http.{path.stem}" for path in sorted((ROOT / "http").glob("[!
 PURE += [f"revproxy.upstream.balance.{path.stem}" for path in sorted((ROOT / "upstream" / "balance").glob("[!_]*.py"))]
 PURE += [f"revproxy.filters.{path.stem}" for path in sorted((ROOT / "filters").glob("[!_]*.py"))]
 PURE += [f"revproxy.coding.{path.stem}" for path in sorted((ROOT / "coding").glob("[!_]*.py"))]
+PURE += [f"revproxy.auth.{name}" for name in ("credentials", "hashes", "outcome", "token")]
 PURE += [f"revproxy.limits.{path.stem}" for path in sorted((ROOT / "limits").glob("[!_]*.py"))]
 _CARRIES_OUT = {"handler", "fill", "waiting", "serving", "purging"}
 PURE += [

@@ -8,6 +8,7 @@ import pytest
 from attrs import Factory, define
 from hypothesis import given, strategies as st
 
+from revproxy.auth.outcome import Identity
 from revproxy.config import variables as config_variables
 from revproxy.config.errors import Wrong
 from revproxy.http.message import Arrival, ClientIdentity, Headers, Request, TlsInfo
@@ -24,6 +25,7 @@ class Exchange:
     request: Request
     request_id: bytes = b"5f0c"
     route: Route | None = Factory(Route)
+    identity: Identity | None = None
     upstream_name: str = "up"
     backend_name: str = "tcp:127.0.0.1:9000"
 
@@ -41,7 +43,7 @@ def exchange(*fields: tuple[bytes, bytes], query: bytes | None = b"b=1", client:
     )
     if client is not None:
         request.client = client
-    return Exchange(request)
+    return Exchange(request, identity=Identity("b\u00f6b".encode(), "jwt", {"city": "Bern"}))
 
 
 def render(text: str, subject: Exchange) -> bytes:
@@ -74,6 +76,10 @@ def render(text: str, subject: Exchange) -> bytes:
         ("tls_client_fingerprint", b"0f"),
         ("tls_client_serial", b"0A"),
         ("tls_client_certificate", b":MA==:"),
+        ("auth_user", b"b\xc3\xb6b"),
+        ("auth_method", b"jwt"),
+        ("auth_claim_city", b"Bern"),
+        ("auth_claim_none", b""),
         ("time_iso8601", b"2026-11-22T01:04:48Z"),
         ("http_user_agent", b"curl/8"),
         ("http_User_Agent", b"curl/8"),
@@ -107,6 +113,9 @@ def test_the_configuration_knows_the_same_names() -> None:
         "$http_a",
         "${http_a-b}",
         "${cookie_a.b}",
+        "${auth_claim_a.b}",
+        "${auth_claim_a b}",
+        "$auth_claim_",
         "${cookie_a!}",
         "$a",
         "${cookie_a b}",

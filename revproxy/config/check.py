@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from revproxy.config.check_access import check_access, check_route_access, check_security
+from revproxy.config.check_auth import check_auth
 from revproxy.config.check_filters import check_filter
 from revproxy.config.check_listen import check_listeners
 from revproxy.config.check_upstreams import check_retry, check_upstreams
@@ -61,6 +62,7 @@ def _routes(config: Config) -> Iterator[Found]:
     if not config.routes:
         yield Found(("routes",), "no routes; write [[routes]] with what ends them: upstream, respond, redirect, …")
     names: dict[str, int] = {}
+    certified = any(listen.tls is not None and listen.tls.client is not None for listen in config.listen)
     limits = [limit.name for limit in config.server.rate_limit if limit.name is not None]
     for name in sorted({name for name in limits if limits.count(name) > 1}):
         yield Found(("server", "rate_limit"), f"two limits are named {show(name)}")
@@ -76,6 +78,7 @@ def _routes(config: Config) -> Iterator[Found]:
                 found: Key = (*key, "match", "listen", *([at] if len(route.match.listen) > 1 else []))
                 yield _unknown(found, name, "listener", listeners)
         yield from _end(key, route, config.upstreams)
+        yield from check_auth(key, route, config.upstreams, certified)
         yield from _rate_limits((*key, "rate_limit"), route, config.server.rate_limit)
         if route.retry is not None:
             yield from check_retry((*key, "retry"), route.retry)

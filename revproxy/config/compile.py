@@ -10,6 +10,7 @@ from typing import Any
 
 from revproxy.access.files import NetworkFiles
 from revproxy.access.rules import compile_access
+from revproxy.auth.compile import Auths
 from revproxy.cache.compile import compile_rules
 from revproxy.cache.handler import Cache
 from revproxy.cache.pending import Pending
@@ -74,6 +75,7 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
     # a backend's Via names what is behind; ours is added by a hook where it is asked for
     hide = hidden_names((*config.server.hide, "via"))
     forwards = _Forwards(upstreams, hide, config.server.forwarded)
+    auths = Auths(upstreams, hide, reactor, config.base)
     stores: dict[str, tuple[Store, Pending]] = {}
     try:
         limits = compile_limits(config.server.rate_limit, config.base)
@@ -85,7 +87,7 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
     files = NetworkFiles(config.base, reactor)
     for index, route in enumerate(config.routes):
         try:
-            entries.append(_entry(config, route, index, forwards, stores, limits, files, reactor, guards))
+            entries.append(_entry(config, route, index, forwards, auths, stores, limits, files, reactor, guards))
         except ConfigError as e:  # a list of networks, with its own lines
             problems += e.errors
         except MissingPackage as e:
@@ -111,7 +113,7 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
         table = guarded_table = GuardedTable.build(entries, upstreams, kept)
         guarded_table.guard(refuses, guarded.status, _told(config.server.security_headers))
     table.load = guards.load
-    table.live = tuple(files.all.values())
+    table.live = (*files.all.values(), *auths.tasks)
     return table
 
 
@@ -168,6 +170,7 @@ def _entry(
     written: model.Route,
     index: int,
     forwards: _Forwards,
+    auths: Auths,
     stores: dict[str, tuple[Store, Pending]],
     server_limits: list[Limit],
     files: NetworkFiles,
@@ -218,6 +221,9 @@ def _entry(
         answers, tells = cors(written.cors)
         client_request.append(answers)
         client_response.append(tells)
+    if written.auth is not None:
+        # before the user's hooks, which may ask who it is, and before the target is rewritten
+        client_request.append(auths.get(written.auth))
     for middleware in written.middleware:
         points[middleware.at].append(policy(middleware, reactor, config.base))
     if written.buffer is not None and written.buffer.request is not None:

@@ -17,6 +17,14 @@ from typing import Any, Literal
 from attrs import Factory, field, frozen
 
 from revproxy.config.access import Access as Access
+from revproxy.config.auth import (
+    ApiKeyAuth as ApiKeyAuth,
+    Auth as Auth,
+    BasicAuth as BasicAuth,
+    CertificateAuth as CertificateAuth,
+    ForwardAuth as ForwardAuth,
+    JwtAuth as JwtAuth,
+)
 from revproxy.config.browsers import Cookies as Cookies, Cors as Cors, SecurityHeaders as SecurityHeaders
 from revproxy.config.caching import Cache as Cache, CacheBypass as CacheBypass, CacheStore as CacheStore
 from revproxy.config.coding import Compress as Compress
@@ -307,6 +315,7 @@ class Route:
 
     name: Name | None = None
     match: Match = Match()
+    auth: Auth | None = None
     rewrite: Rewrite | None = None
     headers: Headers | None = None
     access: Access | None = None

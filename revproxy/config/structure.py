@@ -35,6 +35,7 @@ SHORT: dict[type, tuple[str, type, str]] = {
     model.Respond: ("status", int, "write a status such as 404, or a table"),
     model.ListenTls: ("certificates", str, "write the folder of the certificates, or a table"),
     model.ClientCertificates: ("ca", str, "write the authorities' PEM file, or a table"),
+    model.CertificateAuth: ("names", str, 'write "*" for any, or whose it has to be, or a table'),
     model.RateLimit: ("rate", str, 'write a rate such as "100/s", or a table'),
     model.Cors: ("origins", str, 'write an origin such as "https://app.example.com", or a table'),
     model.SecurityHeaders: ("preset", str, 'write true, "strict" or a table'),

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from revproxy.config import variables
+from revproxy.config import tokens, variables
 from revproxy.config.errors import Wrong, nearest, show, wrong
 from revproxy.config.hosts import NETWORK_HINT, cors_origin, host_name, host_pattern, network, upstream_host
 from revproxy.config.identities import identity
@@ -422,6 +422,7 @@ PARSERS: dict[str, Callable[[object], Any]] = {
     "IPv4 prefix": _integer(1, 32, "a prefix"),
     "IPv6 prefix": _integer(1, 128, "a prefix"),
     "key": _key,
+    "key hash": tokens.hashed_key,
     "linear pattern": _linear_pattern,
     "limit key": _limit_key,
     "location": _location,
@@ -432,6 +433,7 @@ PARSERS: dict[str, Callable[[object], Any]] = {
     "network": _network,
     "own rule id": _integer(OWN, 999_999, "a number of rules of your own"),
     "network or file": _network_or_file,
+    "password hash": tokens.hashed_password,
     "path": _path,
     "path pattern": _path_pattern,
     "path template": _path_template,
@@ -458,6 +460,8 @@ PARSERS: dict[str, Callable[[object], Any]] = {
     "template": _template,
     "tier": tier,
     "text": _text,
+    "token algorithm": tokens.algorithm,
+    "token place": tokens.place,
     "type pattern": _type_pattern,
     "upstream host": _upstream_host,
     "zstd level": _integer(1, 19, "a level"),

@@ -3,7 +3,8 @@
 Rules of this module:
 
 * ``$name`` or ``${name}`` is a variable, ``$$`` is a dollar sign, any other ``$`` is refused;
-* ``$http_NAME`` is a field of the request (``_`` stands for ``-``), ``$cookie_NAME`` a cookie.
+* ``$http_NAME`` is a field of the request (``_`` stands for ``-``), ``$cookie_NAME`` a cookie,
+  ``$auth_claim_NAME`` what a token says of the user.
 """
 
 from __future__ import annotations
@@ -37,11 +38,17 @@ VARIABLES = (
     "tls_client_fingerprint",
     "tls_client_serial",
     "tls_client_certificate",
+    "auth_user",
+    "auth_method",
     "time_iso8601",
 )
 
 # The same grammar as :mod:`revproxy.variables`, which compiles what passes here.
-_RESTS = {"http_": re.compile(r"[A-Za-z0-9_-]+"), "cookie_": re.compile(r"[A-Za-z0-9_.-]+")}
+_RESTS = {
+    "http_": re.compile(r"[A-Za-z0-9_-]+"),
+    "cookie_": re.compile(r"[A-Za-z0-9_.-]+"),
+    "auth_claim_": re.compile(r"[A-Za-z0-9_.:/-]+"),
+}
 _DOLLAR = re.compile(r"\$(?:(\$)|([A-Za-z_][A-Za-z0-9_]*)|\{([^{}$]*)\})?")
 
 
@@ -83,5 +90,5 @@ def _check(text: str, name: str) -> None:
     if near is not None:
         raise Wrong(f"unknown variable ${name}; did you mean ${near}?", found=text, suggestion=near)
     known = ", ".join(f"${known}" for known in VARIABLES)
-    expected = f"known are {known}, $http_NAME and $cookie_NAME, and $$ is a dollar sign"
+    expected = f"known are {known}, $http_NAME, $cookie_NAME and $auth_claim_NAME, and $$ is a dollar sign"
     raise Wrong(f"unknown variable ${name}; {expected}", found=text, expected=expected)

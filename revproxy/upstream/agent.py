@@ -28,7 +28,7 @@ from revproxy.config.model import Server
 from revproxy.engine import Engine
 from revproxy.exchange import Exchange
 from revproxy.fault import Fault, ProtocolError
-from revproxy.handlers.forward import Forward
+from revproxy.handlers.ask import Ask
 from revproxy.http.message import (
     CODING,
     HOP,
@@ -74,26 +74,6 @@ class ResponseNeverReceived(NeverReceived):
         self.fault = fault
 
 
-class _Ask(Forward):
-    """Forwards for a caller of ours: its request goes out as it is, and it sees what came back."""
-
-    __slots__ = ()
-
-    def request_head(self, exchange: Exchange) -> bytes:
-        request = exchange.request
-        host = self._host if self._host != b"" else exchange.backend.authority
-        lines = [b"%b %b HTTP/1.1" % (request.method, request.target), b"Host: " + (host or request.authority)]
-        lines += [f[2] for f in request.headers.fields]
-        if request.length is None:
-            lines.append(b"Transfer-Encoding: chunked")
-        elif request.length or request.kinds & LENGTH:
-            lines.append(b"Content-Length: %d" % request.length)
-        return b"\r\n".join([*lines, b"", b""])
-
-    def clean_response(self, exchange: Exchange, response: Response) -> None:
-        response.headers.fields = [f for f in response.headers.fields if not f[3] & HOP]
-
-
 @implementer(IAgent)
 class UpstreamAgent:
     """An ``IAgent`` whose requests go to an upstream, for ``treq`` and the like.
@@ -103,7 +83,7 @@ class UpstreamAgent:
     """
 
     def __init__(self, upstream: Upstream, engine: Any) -> None:
-        route = Route(name=f"agent:{upstream.name}", handler=_Ask(upstream))
+        route = Route(name=f"agent:{upstream.name}", handler=Ask(upstream))
         self._table = RouteTable.build([Entry(route)])
         self._engine = engine if isinstance(engine, Engine) else Engine(self._table, Server(), engine)
 

@@ -189,6 +189,40 @@ cross_origin_embedder_policy = "credentialless"
 cross_origin_resource_policy = "same-site"
 permitted_cross_domain_policies = "preset"
 override = true
+[routes.auth]
+client_certificate = { names = "*", user = "name" }
+satisfy = "all"
+realm = "r"
+headers = { X-User = "$auth_user ${auth_claim_a.b}" }
+credentials = "pass"
+strip = "X-Other"
+[routes.auth.basic]
+file = "users"
+cache = "0s"
+[routes.auth.forward]
+upstream = "api"
+path = "/a?b"
+method = "POST"
+copy_request = "Cookie"
+copy_response = ["X-Groups"]
+user = "X-U"
+timeout = "1s"
+cache = "2s"
+by = "cookie:a"
+[routes.auth.jwt]
+algorithms = "RS256"
+jwks = "https://a/b"
+issuer = "i"
+audience = ["a", "b"]
+leeway = "0s"
+token = "cookie:t"
+user = "email"
+require = { role = "x" }
+refresh = "2h"
+ca = "authorities.pem"
+[routes.auth.api_key]
+header = "X-K"
+file = "keys"
 [routes.cache]
 size = "1MB"
 largest = "100KB"
@@ -197,7 +231,7 @@ override_ttl = { 301 = "1h" }
 grace = "1s"
 disconnected = "0s"
 heuristic = "20%"
-key_headers = "X-Tenant"
+key_headers = ["X-Tenant", "X-User", "X-Groups"]
 key_cookies = ["theme"]
 query_ignore = ["utm_*"]
 query_only = ["a", "b"]
@@ -247,6 +281,14 @@ redirect = "https://example.com$target"
 [[routes]]
 respond = 404
 upgrade = "off"
+[routes.auth]
+basic = { users = { a = "$2y$10$iB8B8wJk5EDeyY9BirngKeuR3lH/ZUo8D1WS6Ew.u59nwZbWXAtge" } }
+jwt = { algorithms = ["HS256"], secret = "0123456789abcdef0123456789abcdef", token = "query:t" }
+api_key = { query = "k", keys = { b = "sha256:e601bfc86b9850d828e43ff3541c68cfa690fe7bf01ce7f51c34aae5448ce6a2" } }
+client_certificate = "dns:A.example"
+[[routes]]
+respond = 404
+auth = { jwt = { algorithms = "HS256", secret_file = "s" } }
 [[routes]]
 resource = "my.site:root"
 [[routes]]
@@ -438,6 +480,39 @@ EXPECTED = m.Config(
                 override=True,
             ),
             buffer=m.Buffer(request=1024**2, response=None),
+            auth=m.Auth(
+                client_certificate=m.CertificateAuth(names=("*",), user="name"),
+                satisfy="all",
+                realm="r",
+                headers={"x-user": "$auth_user ${auth_claim_a.b}"},
+                credentials="pass",
+                strip=("x-other",),
+                basic=m.BasicAuth(file="users", cache=0.0),
+                forward=m.ForwardAuth(
+                    upstream="api",
+                    path="/a?b",
+                    method="POST",
+                    copy_request=("cookie",),
+                    copy_response=("x-groups",),
+                    user="x-u",
+                    timeout=1.0,
+                    cache=2.0,
+                    by=("cookie:a",),
+                ),
+                jwt=m.JwtAuth(
+                    algorithms=("RS256",),
+                    jwks="https://a/b",
+                    issuer=("i",),
+                    audience=("a", "b"),
+                    leeway=0.0,
+                    token="cookie:t",
+                    user="email",
+                    require={"role": ("x",)},
+                    refresh=7200.0,
+                    ca="authorities.pem",
+                ),
+                api_key=m.ApiKeyAuth(header="x-k", file="keys"),
+            ),
             filter=m.Filter(
                 threshold=7,
                 mode="detect",
@@ -463,7 +538,7 @@ EXPECTED = m.Config(
                 grace=1.0,
                 disconnected=0.0,
                 heuristic=0.2,
-                key_headers=("x-tenant",),
+                key_headers=("x-tenant", "x-user", "x-groups"),
                 key_cookies=("theme",),
                 query_ignore=("utm_*",),
                 query_only=("a", "b"),
@@ -519,7 +594,22 @@ EXPECTED = m.Config(
             redirect=m.Redirect(status=307, scheme="https", host="www.example.com", port=8443, path="/new$path"),
         ),
         m.Route(redirect=m.Redirect(to="https://example.com$target")),
-        m.Route(respond=m.Respond(status=404), upgrade=()),
+        m.Route(
+            respond=m.Respond(status=404),
+            upgrade=(),
+            auth=m.Auth(
+                basic=m.BasicAuth(users={"a": "$2y$10$iB8B8wJk5EDeyY9BirngKeuR3lH/ZUo8D1WS6Ew.u59nwZbWXAtge"}),
+                jwt=m.JwtAuth(algorithms=("HS256",), secret="0123456789abcdef0123456789abcdef", token="query:t"),
+                api_key=m.ApiKeyAuth(
+                    query="k", keys={"b": "sha256:e601bfc86b9850d828e43ff3541c68cfa690fe7bf01ce7f51c34aae5448ce6a2"}
+                ),
+                client_certificate=m.CertificateAuth(names=("DNS:a.example",)),
+            ),
+        ),
+        m.Route(
+            respond=m.Respond(status=404),
+            auth=m.Auth(jwt=m.JwtAuth(algorithms=("HS256",), secret_file="s")),
+        ),
         m.Route(resource="my.site:root"),
         m.Route(
             files=".",

@@ -136,7 +136,7 @@ ROUTE = {
     "$client_ip, $client_port, $host, $authority, $scheme, $method, $path, $query, $target, $request_id, $route, "
     "$listen, $upstream, $backend, $server_port, $tls_version, $tls_cipher, $tls_server_name, $tls_client_subject, "
     "$tls_client_san, $tls_client_fingerprint, $tls_client_serial, $tls_client_certificate, "
-    "$time_iso8601, $http_NAME and $cookie_NAME, and $$ is a dollar sign",
+    "$auth_user, $auth_method, $time_iso8601, $http_NAME, $cookie_NAME and $auth_claim_NAME, and $$ is a dollar sign",
     "headers.request.add.x-a = 'a $'": 'F:7: routes[0].headers.request.add.x-a: "a $" has a "$" '
     'that begins no variable; write "$$" for a dollar sign',
     "headers.response.set.Transfer-Encoding = 'x'": "F:7: routes[0].headers.response.set.Transfer-Encoding: "
@@ -312,7 +312,7 @@ WHOLE = {
         'F:9: routes[1].name: "a" is also the name of routes[0]'
     ],
     "routes = ['x']\n" + GOOD.replace("[[routes]]", "[x]"): [
-        'F:1: routes[0]: "x" is not a table; write a table { name = …, match = …, rewrite = …, … }',
+        'F:1: routes[0]: "x" is not a table; write a table { name = …, match = …, auth = …, … }',
         "F:6: x: unknown key",
     ],
     # the text itself
