@@ -85,6 +85,7 @@ UPGRADE_UNSUPPORTED = Fault("upgrade-unsupported", "proxy", "route", 501, "clien
 HOOK_FAILED = Fault("hook-failed", "proxy", "hook", 500, "proxy")
 HOOK_TIMEOUT = Fault("hook-timeout", "proxy", "hook", 503, "proxy")
 ONLY_IF_CACHED = Fault("only-if-cached", "proxy", "route", 504, "client")
+BACKEND_FAILING = Fault("backend-failing", "proxy", "route", 503, "backend")
 HANDLER_FAILED = Fault("handler-failed", "proxy", "route", 500, "proxy")
 STOPPED = Fault("stopped", "proxy", "stop", 503, "proxy")
 TUNNEL_IDLE = Fault("tunnel-idle", "proxy", "body", 0, "client")

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from revproxy.cache.compile import compile_rules
-from revproxy.cache.handler import Cache
-from revproxy.cache.pending import Pending
-from revproxy.cache.store import Store
+from revproxy.cache.passing import Passing
 from revproxy.coding.encoders import MissingPackage
 from revproxy.config import model
 from revproxy.config.conditions import conditions
 from revproxy.config.errors import ConfigError, Problem
 from revproxy.config.lines import locate
 from revproxy.config.load import load_members
+from revproxy.config.stores import Stores
 from revproxy.handlers.forward import Forward
 from revproxy.handlers.respond import Redirect, Respond
 from revproxy.handlers.split import Split
@@ -64,7 +61,7 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
     # a backend's Via names what is behind; ours is added by a hook where it is asked for
     hide = hidden_names((*config.server.hide, "via"))
     forwards = _Forwards(upstreams, hide, config.server.forwarded)
-    stores: dict[str, tuple[Store, Pending]] = {}
+    stores = Stores(config.cache, reactor)
     entries = []
     for index, route in enumerate(config.routes):
         try:
@@ -78,7 +75,7 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
             problems.append(Problem(key=f"routes[{index}]{name}", text=str(e), line=line, source=config.source))
     if problems:
         raise ConfigError(problems)
-    return RouteTable.build(entries, upstreams, {place: store for place, (store, _) in stores.items()})
+    return RouteTable.build(entries, upstreams, stores.stores)
 
 
 class _Forwards:
@@ -102,7 +99,7 @@ def _entry(
     written: model.Route,
     index: int,
     forwards: _Forwards,
-    stores: dict[str, tuple[Store, Pending]],
+    stores: Stores,
     reactor: Any,
 ) -> Entry:
     server = config.server
@@ -157,8 +154,9 @@ def _entry(
             backend_response=tuple(reversed(backend_response)),
             mapping=mapping,
         )
-        handler = _cache(config, written, fill, stores, reactor)
-        passing, keeping = (handler.passed,), (handler.noted,)
+        handler = stores.cache(written, fill)
+        hooks = Passing(handler)
+        passing, keeping = (hooks.passed,), (hooks.noted,)
     alone = not passing and not client_response and len(backend_response) == 1
     rate = server.minimum_rate if written.minimum_rate == "server" else written.minimum_rate
     body = "server" if written.limits is None else written.limits.body
@@ -183,26 +181,6 @@ def _entry(
         paths=[path.encode("utf-8") for path in written.match.path],
         conditions=conditions(written.match),
     )
-
-
-def _cache(
-    config: model.Config, written: model.Route, fill: Route, stores: dict[str, tuple[Store, Pending]], reactor: Any
-) -> Cache:
-    """The cache of a route. :param fill: the way from it to the backends."""
-    cache, name = written.cache, fill.name
-    assert cache is not None
-    if cache.size is None:
-        place, size, largest = "", config.cache.size, config.cache.largest
-    else:
-        place, size, largest = name, cache.size, min(cache.largest, cache.size)
-    if place not in stores:
-        # the rest is for gaps between objects that come and go: what is written is memory of the process
-        stores[place] = (Store(size - size // 8, largest), Pending())
-    store, pending = stores[place]
-    # of what one upstream serves, a POST by one route changes what is stored by another
-    rules = compile_rules(cache, written.upstream or name, largest)
-    offset = time.time() - reactor.seconds()
-    return Cache(fill.handler, rules, store, fill, reactor.seconds, offset, pending)
 
 
 def _handler(config: model.Config, written: model.Route, forwards: _Forwards) -> Any:
