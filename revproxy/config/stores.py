@@ -23,6 +23,9 @@ from revproxy.cache.store import Store
 from revproxy.config import model
 from revproxy.routing import Route
 
+#: This part of what is written is for gaps between objects that come and go, which are a quarter of what is stored where
+#: nearly all of it is small and leaves again: what is written is memory of the process.
+GAPS = 5
 #: Of a route without changes of fields.
 _NOTHING = model.Headers()
 
@@ -50,8 +53,7 @@ class Stores:
         else:
             place, size, largest = fill.name, cache.size, min(cache.largest, cache.size)
         if place not in self.stores:
-            # the rest is for gaps between objects that come and go: what is written is memory of the process
-            self.stores[place] = Store(size - size // 8, largest)
+            self.stores[place] = Store(size - size // GAPS, largest)
             self._pending[place] = Pending()
         # of what one upstream serves, a POST by one route changes what is stored by another
         name = written.upstream or fill.name
