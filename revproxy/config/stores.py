@@ -23,8 +23,8 @@ from revproxy.cache.store import Store
 from revproxy.config import model
 from revproxy.routing import Route
 
-#: This part of what is written is for gaps between objects that come and go, which are a quarter of what is stored where
-#: nearly all of it is small and leaves again: what is written is memory of the process.
+#: This part of what is written is for gaps between objects that come and go: what is written is memory of the process,
+#: and where nearly all is small and leaves again, gaps are a quarter of what is stored.
 GAPS = 5
 #: Of a route without changes of fields.
 _NOTHING = model.Headers()
