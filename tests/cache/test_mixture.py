@@ -84,9 +84,8 @@ class Mixture:
 
     # -- clients
 
-    def ask(self) -> None:
+    def ask(self, path: int) -> None:
         chance = self.random
-        path = chance.randrange(PATHS)
         method = chance.choice([b"GET"] * 8 + [b"HEAD", b"POST"])
         language = chance.choice([b"de", b"en"])
         fields: tuple[bytes, ...] = (b"Content-Length: 0",) if method == b"POST" else chance.choice(FIELDS)
@@ -186,16 +185,21 @@ class Mixture:
         chance = self.random
         path, what = chance.randrange(PATHS), chance.random()
         if what < 0.5:
-            self.ask()
+            self.ask(path)
         elif what < 0.6:
             self.change(path)
         elif what < 0.64:
+            self.ask(path)
+            self.hear()  # it is asked for what is purged before it comes
             self.change(path)
             self.floor[path] = self.version[path]
             if chance.random() < 0.5:
                 self.purger.purge(f"http://example.com/{path}")
             else:
                 self.purger.purge_tag(f"t{path}")
+            for connection in list(self.asked):
+                self.answer(connection)
+            self.ask(path)
         elif what < 0.66:
             self.purger.purge_all(soft=chance.random() < 0.8)
         elif what < 0.76 and self.clients:
