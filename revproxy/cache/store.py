@@ -95,7 +95,7 @@ class Store:
 
     def may_hold(self, entry: Entry) -> bool:
         """Whether one more may read it for some time."""
-        if entry.readers or not self.pinned:
+        if entry.readers or not self.pinned or entry.length <= CHUNK:  # that is sent at once
             return True
         return self.pinned + entry.size <= self.budget // 2
 

@@ -607,6 +607,7 @@ def test_what_is_read_slowly_leaves_room_for_the_rest() -> None:
     assert 3 <= len(held) <= 5 and store.pinned <= MB
     assert all(entry.queue is not None for entry in hot)
     assert store.may_hold(held[0])  # that costs nothing more
+    assert store.may_hold(hot[0])
     filling = store.begin((b"long", b""), described())
     assert filling is not None and not filling.write(bytes(300_000))
     assert store.begin((b"short", b""), described(), 20_000) is not None
