@@ -3,7 +3,8 @@
 Rules of this module:
 
 * who leads gets the response as it came. Those who joined get it only if it may be shared with them;
-  otherwise each goes on alone;
+  otherwise each goes on alone. After an error that is nobody else's they go on one at a time, so that a backend
+  that fails is not asked by all of them at once;
 * what is stored is read at the backend's pace, and each reader takes it from the store at its own.
   What is not stored goes to the one who leads, at that one's pace;
 * a body that turns out too large for the store goes on to its readers, at the pace of the slowest.
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from revproxy.cache.answer import NotModified, answer_conditional, hit_fields, not_modified_fields
 from revproxy.cache.entry import Entry, Filling
-from revproxy.cache.policy import DISCONNECTED, Serve, choose, decide, on_error
+from revproxy.cache.policy import DISCONNECTED, ERRORS, Serve, choose, decide, on_error
 from revproxy.cache.serving import Reader, respond
 from revproxy.cache.waiting import Direct, Waiter
 from revproxy.errorpages import reason
@@ -107,19 +108,23 @@ class Audience:
         cache = self._cache
         waiting, self.waiting = self.waiting, []
         filling = source if isinstance(source, Filling) else None
+        failed: list[Waiter] = []
         for waiter in waiting:
             exchange = waiter.detach()
             if exchange.state == DONE:
                 continue
             if exchange is self.leader:
                 self._lead(fill, waiter, response, first, ended, filling, now)
+            elif shared is None and response.status in ERRORS:
+                failed.append(waiter)
             elif shared is None:
                 cache.alone(waiter)
             elif not self.suits(shared, waiter, now):
                 cache.again(waiter, self._key, shared, now)
             elif isinstance(source, Entry):
                 field = cache.status(waiter, shared, now)
-                respond(exchange, cache.store, shared, source, waiter.ask, now, field)
+                if not respond(exchange, cache.store, shared, source, waiter.ask, now, field):
+                    cache.alone(waiter)
             elif ended:
                 head = Response(
                     shared.status,
@@ -132,6 +137,8 @@ class Audience:
                 self.send(fill, waiter, shared, filling, response.length, now)
             else:
                 cache.alone(waiter)
+        if failed:
+            cache.in_turn(failed, self._key, fill.failures + 1, response)
 
     def _lead(
         self,
@@ -195,7 +202,8 @@ class Audience:
                 cache.alone(waiter)
             elif exchange is self.leader or self.suits(meta, waiter, now):
                 field = cache.status(waiter, meta, now, validated=True)
-                respond(exchange, cache.store, meta, entry, waiter.ask, now, field)
+                if not respond(exchange, cache.store, meta, entry, waiter.ask, now, field):
+                    cache.alone(waiter)
             else:
                 cache.again(waiter, self._key, meta, now)
 
@@ -203,6 +211,8 @@ class Audience:
         """Give what is stale to those who may have it in the place of an error; whether anybody got it."""
         cache = self._cache
         served = False
+        if not cache.store.may_hold(entry):
+            return False
         for waiter in tuple(self.waiting):
             if choose((entry.meta,), waiter.exchange.request) is None:
                 continue

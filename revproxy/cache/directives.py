@@ -8,7 +8,8 @@ Rules of this module:
 * what restricts is believed in any form (``no-store=1``), what permits only in its own;
 * lines are read one by one, so that a quote left open in one hides nothing in the next; what comes
   after such a quote can restrict, and has no seconds that count;
-* reading is linear in the field's length, never raises, and is remembered for short fields.
+* reading is linear in the field's length, never raises, and is remembered for short fields;
+* of more than :data:`_MOST` members the rest is not read, but taken to restrict everything.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ _ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
 
 _REMEMBERED = 1024  # fields
 _SHORT = 256  # bytes of a field that is remembered
+_MOST = 128  # members of all lines
 
 
 class Directives:
@@ -156,6 +158,9 @@ def _read(member: bytes, said: Directives, broken: bool) -> None:
 
 def _parse(lines: Sequence[bytes]) -> Directives:
     said = Directives()
+    if sum([line.count(b",") + 1 for line in lines]) > _MOST:
+        said.bits = NO_STORE | NO_CACHE | PRIVATE
+        return said
     for line in lines:
         if b'"' not in line:
             for member in line.split(b","):

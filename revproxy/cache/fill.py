@@ -10,12 +10,12 @@ Rules of this module:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from revproxy.cache.audience import Audience
 from revproxy.cache.entry import Entry, Filling
-from revproxy.cache.key import as_get
+from revproxy.cache.key import CONDITIONS, as_get
 from revproxy.cache.partial import (
     StoredPart,
     completed,
@@ -25,12 +25,15 @@ from revproxy.cache.partial import (
     may_store_asked,
     rest_of,
 )
+from revproxy.cache.pending import Purged
 from revproxy.cache.policy import ERRORS, PLAIN, on_error
 from revproxy.cache.serving import Reader
+from revproxy.cache.stored import Stored
 from revproxy.cache.storing import Refusal, freshen, may_store, select_freshened
 from revproxy.cache.tags import TAG_FIELDS, tags_of
+from revproxy.cache.vary import was_written
 from revproxy.cache.waiting import Waiter
-from revproxy.fault import CLIENT_GONE, Fault
+from revproxy.fault import BACKEND_BAD_RESPONSE, CLIENT_GONE, Fault
 from revproxy.http.message import Field, Request, Response
 from revproxy.stream import DONE
 from revproxy.wire import PEER_FULL
@@ -40,7 +43,6 @@ if TYPE_CHECKING:
     from revproxy.cache.key import Key
     from revproxy.cache.pending import Slot
     from revproxy.cache.policy import Ask
-    from revproxy.cache.stored import Stored
     from revproxy.engine import Engine
 
 #: After these the stored response that was to be validated is no longer what there is.
@@ -54,12 +56,13 @@ class Fill:
     :param entry: what is stored and to be replaced or validated, or ``None``.
     :param slot: where others find it to join it, ``None`` where nobody may.
     :ivar meta: the response's description, once it is being stored.
+    :ivar failures: errors that those who asked before for the same who wait had got.
     :ivar whole: the clients' own conditions were not sent to the backend.
     """
 
     __slots__ = (
-        "_asked", "_audience", "_cache", "_child", "_ended", "_entry", "_expired", "_filling", "_key", "_part",
-        "_purged", "_request", "_tags", "meta", "slot", "whole",
+        "_asked", "_audience", "_cache", "_child", "_ended", "_entry", "_filling", "_key", "_part", "_purged",
+        "_request", "failures", "meta", "slot", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -76,10 +79,9 @@ class Fill:
         self._ended = False
         self._child: Any = None
         self._asked = 0.0
-        self._purged = False
+        self._purged = Purged()
+        self.failures = 0
         self.whole = False
-        self._expired: float | None = None
-        self._tags: dict[bytes, float | None] | None = None
         self.meta: Stored | None = None
 
     # -- who waits
@@ -127,28 +129,13 @@ class Fill:
 
     def purge(self, now: float | None) -> None:
         """What was asked for is out of date when it comes. :param now: only stale since then."""
-        if now is None:
-            self._purged = True
-        elif self._expired is None:
-            self._expired = now
+        self._purged.mark(now)
         self._cache.forget(self)
 
     def purge_tag(self, tag: bytes, now: float | None) -> None:
         """The same, if it will bear this tag. Whether it will is not known yet: nobody else joins it."""
+        self._purged.mark_tag(tag, now)
         self._cache.forget(self)
-        if self._tags is None:
-            self._tags = {}
-        if now is None:
-            self._tags[tag] = None
-        else:
-            self._tags.setdefault(tag, now)
-
-    def _check_tags(self, tags: Iterable[bytes]) -> None:
-        purged = self._tags
-        if purged is not None:
-            for tag in tags:
-                if tag in purged:
-                    self.purge(purged[tag])
 
     # -- asking
 
@@ -189,7 +176,8 @@ class Fill:
         child = self._child
         now = self._cache.now()
         if child.fault is not None:
-            self._failed(child.fault, child.detail, response, now)
+            after = response.headers.get(b"retry-after")
+            self._failed(child.fault, child.detail, int(after) if after is not None and after.isdigit() else 1, now)
             return
         entry = self._entry
         if entry is not None:
@@ -203,13 +191,17 @@ class Fill:
                     self._cancel()
                     return
         part, self._part = self._part, None
-        if part is not None and response.status in (206, 416):
+        if part is not None and response.status in (206, 304, 416):
             whole = completed(part.meta, response) if response.status == 206 else None
             if whole is None:  # not the rest of what is stored: the whole, then
                 self._again([])
                 return
             response = child.response = whole
             first = b"".join([*part.pieces(), first])
+        elif response.status == 304 and (self.whole or not self._is_conditional):
+            self._failed(BACKEND_BAD_RESPONSE, "304 to a request without preconditions", 1, now)
+            child.client_gone(CLIENT_GONE)
+            return
         shared = self._store(response, first, now)
         source: Entry | Filling | None = self._filling
         if ended:
@@ -228,26 +220,30 @@ class Fill:
         fields = response.headers.fields
         store = may_store if self.whole else may_store_asked
         made = store(as_get(self._request), response, cache.rules, self._key, self._asked, now)
+        if isinstance(made, Stored) and cache.route.backend_request:
+            if was_written(made.vary, made.selected, self._child.request.headers, cache.rules.fixed):
+                made = Refusal("vary names what a hook wrote")
         tags = tags_of(fields)
         if any(f[0] in TAG_FIELDS for f in fields):
             response.headers.fields = [f for f in fields if f[0] not in TAG_FIELDS]
         if isinstance(made, Refusal) or tags is None or self._child.answered:
-            if entry is not None and (response.status < 400 or response.status in _GONE):
+            replaced = response.status < 400 or response.status in _GONE
+            if entry is not None and replaced and not (isinstance(made, Refusal) and made.asked):
                 cache.store.remove(entry)
             if response.status < 500:
                 cache.do_not_wait(self)
             cache.forget(self)
             return None
         made.headers.fields = [f for f in made.headers.fields if f[0] not in TAG_FIELDS]
-        self._check_tags(tags)
+        self._purged.check(tags)
         if made.serve_until <= now:
             cache.do_not_wait(self)
         else:
             cache.wait_again(self)
-        if not self._purged:
+        if not self._purged.gone:
             filling = cache.store.begin(made.key, made, response.length, tags)
             if filling is not None and (not first or filling.write(first)):
-                filling.expired = self._expired
+                filling.expired = self._purged.expired
                 self._filling = filling
                 self.meta = made
         if self._filling is None:
@@ -369,23 +365,27 @@ class Fill:
             return
         freshened = freshen(stored, as_get(self._request), response, cache.rules, self._asked, now)
         meta = freshened.stored
-        self._check_tags(tag.name for tag in entry.tags)
+        fields, purged = response.headers.fields, self._purged
+        tags = tags_of(fields) if any(f[0] in TAG_FIELDS for f in fields) else None
+        purged.check([tag.name for tag in entry.tags] + [*(tags or ())])
         if freshened.drop:
             cache.store.remove(entry)
-        elif not freshened.refused and not self._purged:
-            if self._expired is not None:
-                meta.expire(self._expired)
-            cache.store.refresh(entry, meta)
+        elif not freshened.refused and not purged.gone:
+            if purged.expired is not None:
+                meta.expire(purged.expired)
+            cache.store.refresh(entry, meta, tags)
         if freshened.refused or meta.serve_until <= now:
             cache.do_not_wait(self)
         self._over()
         self._audience.validated(meta, entry, bool(freshened.refused), now)
         self._let_go()
 
-    def _failed(self, fault: Fault, detail: str, page: Response, now: float) -> None:
+    @property
+    def _is_conditional(self) -> bool:
+        return any(f[0] in CONDITIONS for f in self._request.headers.fields)
+
+    def _failed(self, fault: Fault, detail: str, seconds: int, now: float) -> None:
         self._over()
-        after = page.headers.get(b"retry-after")
-        seconds = int(after) if after is not None and after.isdigit() else 0
         entry = self._entry
         self._let_go()
         self._audience.fail(fault, detail, entry, seconds, now)

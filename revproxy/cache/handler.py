@@ -24,9 +24,8 @@ from revproxy.cache.directives import NO_STORE
 from revproxy.cache.entry import Entry
 from revproxy.cache.fill import Fill
 from revproxy.cache.key import Key, fill_request, make_key, printable_key
-from revproxy.cache.noted import Noted, take_note
+from revproxy.cache.noted import Noted
 from revproxy.cache.partial import find_part, range_within
-from revproxy.cache.passing import invalidate
 from revproxy.cache.pending import Pending, Slot, slot_of
 from revproxy.cache.policy import (
     FRESH,
@@ -47,7 +46,7 @@ from revproxy.cache.store import Store
 from revproxy.cache.stored import SHARED, Stored
 from revproxy.cache.waiting import Waiter
 from revproxy.exchange import Exchange
-from revproxy.fault import ONLY_IF_CACHED
+from revproxy.fault import BACKEND_FAILING, ONLY_IF_CACHED
 from revproxy.http.blocks import ResponseBlock
 from revproxy.http.message import DATE, Field, Headers, Request, Response
 from revproxy.routing import Route
@@ -58,6 +57,10 @@ if TYPE_CHECKING:
 #: Seconds for which requests for a key are not made to wait for each other, after an answer that was not for everybody.
 _PASSED = 60.0
 _MOST_PASSED = 10_000
+#: Errors in a row after which those who wait for the same get one, too.
+_TURNS = 3
+#: What can't be sent from the store.
+_HELD = Forward("bypass", "too much is being read slowly", store=False)
 #: Hits that are kept ready; about 1.5 KB each. They are not in the store's sum, so large ones are left out.
 _READY = 512
 _LARGEST_READY = 4096
@@ -154,8 +157,8 @@ class Cache:
             if decision is FRESH and ask is PLAIN and found.length <= _AT_ONCE and request.method == b"GET":
                 response = self._head(found, found.meta, now, request, bool(found.meta.vary) or len(entries) > 1)
                 exchange.serve(response, found.body, True)  # type: ignore[arg-type]  # that short it is one
-            else:
-                respond(exchange, self.store, found.meta, found, ask, now, self._hit_field(found.meta, now))
+            elif not respond(exchange, self.store, found.meta, found, ask, now, self._hit_field(found.meta, now)):
+                self._pass(exchange, _HELD)
             if decision.validate:
                 self._validate(exchange, key, found)
         else:
@@ -232,8 +235,7 @@ class Cache:
         if entry is None or span is None:
             return False
         self.store.hit(entry)
-        respond_part(exchange, self.store, entry, span, now, self._hit_field(entry.meta, now))
-        return True
+        return respond_part(exchange, self.store, entry, span, now, self._hit_field(entry.meta, now))
 
     def _is_passed(self, key: Key, ask: Ask) -> bool:
         return bool(self._passed) and self._passed.get(hash((key, ask.authorized)), 0.0) > self.now()
@@ -300,6 +302,30 @@ class Cache:
         """Ask for one that had waited for what was not for it."""
         waiter.collapsed = False
         self._begin(waiter, make_key(waiter.exchange.request, self.rules), None, None, None)
+
+    def in_turn(self, waiters: list[Waiter], key: Key, failures: int, error: Response) -> None:
+        """Ask for the first of those who had waited for what was an error; the others wait for that one's answer.
+
+        :param failures: so many errors in a row were for others of them: the last ones' answer, after some.
+        """
+        if failures >= _TURNS:
+            after = error.headers.get(b"retry-after")
+            seconds = int(after) if after is not None and after.isdigit() else 1
+            for waiter in waiters:
+                waiter.exchange.fail(BACKEND_FAILING, f"{error.status} to {failures} others", seconds)
+            return
+        first = waiters[0]
+        entries = self.store.variants(key)
+        names = entries[-1].meta.vary if entries else ()
+        slot = slot_of(key, first.ask.authorized, names, first.exchange.request.headers)
+        fill = Fill(self, key, first.exchange.request, None, None if slot in self._fills else slot)
+        fill.failures = failures
+        first.collapsed = False
+        for waiter in waiters:
+            fill.join(waiter)
+        if fill.slot is not None:
+            self._fills[slot] = fill
+        fill.start(first.exchange.engine, [])
 
     def again(self, waiter: Waiter, key: Key, met: Stored, now: float) -> None:
         """One had waited for what was chosen for others, ``met``: with those that are like it, or alone."""
@@ -370,31 +396,3 @@ class Cache:
         if request.method == b"POST" or request.method == b"HEAD":
             exchange.note = Noted(decision, request, self.now(), self.pending.purges)
         self._inner.start(exchange)
-
-    def passed(self, exchange: Exchange) -> None:
-        """A backend-response hook before all others: what a response that passed by makes invalid."""
-        note, response, mapping = exchange.note, exchange.response, self.route.mapping
-        if response is None:
-            return
-        if isinstance(note, Noted):
-            note.stale = self.pending.was_purged(make_key(note.request, self.rules)[0], note.purges)
-            invalidate(exchange, response, self.rules, (self.store, self.pending), mapping)
-        elif isinstance(note, Forward):
-            exchange.note = None
-            invalidate(exchange, response, self.rules, (self.store, self.pending), mapping)
-            self._tell(response, note)
-
-    def noted(self, exchange: Exchange) -> None:
-        """A backend-response hook after all others: what a response that passed by adds to what is stored."""
-        note, response = exchange.note, exchange.response
-        if not isinstance(note, Noted) or response is None:
-            return
-        exchange.note = None
-        if not note.stale:
-            take_note(exchange, note, response, self.rules, self.store, self.route.mapping, self.now())
-        self._tell(response, note.decision)
-
-    def _tell(self, response: Response, decision: Forward) -> None:
-        if self._name:
-            field = status_of_forward(self._name, decision.fwd)
-            response.headers.fields = [*response.headers.fields, field]

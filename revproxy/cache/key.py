@@ -9,7 +9,8 @@ Rules of this module:
   key are left out of the request for the backend as well, and so are fields that frameworks build
   URLs and methods of (:func:`fill_fields`). Otherwise what one client sends unkeyed would be served
   to the others;
-* parts are separated by line feeds, which none of them can hold.
+* parts are separated by line feeds, which none of them can hold. A second part is lines: the rules' scope, where
+  it has one, then of each field and cookie nothing, or its value after ``=``; each further line of a field after ``+``.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ _ROUTED = frozenset(
     b"x-http-method x-http-method-override x-method-override x-host x-forwarded-url x-rewrite-uri"
     b" x-original-uri x-http-host-override x-wap-profile".split()
 )
+#: Cookies of a request that are looked at.
+MOST_COOKIES = 256
 #: Preconditions and ranges, which a request that validates replaces (RFC 9111 4.3.1).
 CONDITIONS = frozenset(b"if-match if-none-match if-modified-since if-unmodified-since if-range range".split())
 
@@ -82,28 +85,32 @@ def make_key(request: Request, rules: Rules) -> Key:
         authority = authority_of(request)
     uri = uri_key(rules, request.scheme, authority, request.path, request.query)
     if not rules.key_headers and not rules.key_cookies:
-        return (uri, b"")
+        return (uri, rules.scope)
     fields = request.headers.fields
-    parts = []
+    parts = [rules.scope] if rules.scope else []
     for name in rules.key_headers:
         values = [f[1] for f in fields if f[0] == name]
-        parts.append(b"=" + b",".join(values) if values else b"")
+        parts.append(b"=" + b"\n+".join(values) if values else b"")
     if rules.key_cookies:
         cookies = cookies_of(request.headers)
-        parts += [b"=" + cookies[name] if name in cookies else b"" for name in rules.key_cookies]
+        parts += [b"=" + b";".join(cookies[name]) if name in cookies else b"" for name in rules.key_cookies]
     return (uri, b"\n".join(parts))
 
 
-def cookies_of(headers: Headers) -> dict[bytes, bytes]:
+def cookies_of(headers: Headers) -> dict[bytes, list[bytes]]:
     """A request's cookies; of several of one name all values count, in order (RFC 6265 5.4)."""
-    cookies: dict[bytes, bytes] = {}
+    cookies: dict[bytes, list[bytes]] = {}
     for f in headers.fields:
         if f[0] == b"cookie":
             for pair in f[1].split(b";"):
                 name, _, value = pair.partition(b"=")
-                name, value = name.strip(b" \t"), value.strip(b" \t")
-                cookies[name] = cookies[name] + b";" + value if name in cookies else value
+                cookies.setdefault(name.strip(b" \t"), []).append(value.strip(b" \t"))
     return cookies
+
+
+def has_too_many_cookies(headers: Headers) -> bool:
+    """Whether it would take long to look at all of them."""
+    return sum([f[1].count(b";") for f in headers.fields if f[0] == b"cookie"]) > MOST_COOKIES
 
 
 def fill_fields(request: Request, rules: Rules, conditions: Sequence[Field] | None = None) -> list[Field]:
@@ -121,6 +128,10 @@ def fill_fields(request: Request, rules: Rules, conditions: Sequence[Field] | No
         for f in request.headers.fields
         if f[0] in keyed or not ((f[3] & FORWARDED and f[0] not in _WHO) or f[0] in _ROUTED or f[0] in left_out)
     ]
+    if request.kinds & FORWARDED and any(f[0] == b"x-forwarded-proto" for f in fields):
+        # what is in the key; a trusted peer may have sent what is no scheme, or several
+        fields = [f for f in fields if f[0] != b"x-forwarded-proto"]
+        fields.append((b"x-forwarded-proto", request.scheme, b"X-Forwarded-Proto: " + request.scheme, FORWARDED))
     if conditions:
         fields += conditions
     return fields

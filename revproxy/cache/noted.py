@@ -118,7 +118,9 @@ def _freshen(noted: Noted, response: Response, rules: Rules, store: Store, now: 
         stored.expire(now)
     elif not freshened.refused:
         entry = next(entry for entry in entries if entry.meta is stored)
-        store.refresh(entry, freshened.stored)
+        fields = response.headers.fields
+        tags = tags_of(fields) if any(f[0] in TAG_FIELDS for f in fields) else None
+        store.refresh(entry, freshened.stored, tags)
 
 
 def _keep(

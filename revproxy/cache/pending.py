@@ -18,7 +18,7 @@ from revproxy.cache.vary import vary_values
 from revproxy.http.message import Headers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from revproxy.cache.fill import Fill
 
@@ -31,6 +31,43 @@ Slot = tuple[Key, bool, tuple[bytes, ...], tuple[bytes | None, ...]]
 def slot_of(key: Key, authorized: bool, names: tuple[bytes, ...], headers: Headers) -> Slot:
     """The slot of a request. :param names: of the Vary that is known, ``()`` for none."""
     return (key, authorized, names, vary_values(names, headers) if names else ())
+
+
+class Purged:
+    """What purges have said meanwhile of a response that was asked for.
+
+    :ivar gone: it is not to be stored. :ivar expired: since when it is to be taken for stale, ``None`` for not.
+    """
+
+    __slots__ = ("_tags", "expired", "gone")
+
+    def __init__(self) -> None:
+        self.gone = False
+        self.expired: float | None = None
+        self._tags: dict[bytes, float | None] | None = None
+
+    def mark(self, now: float | None) -> None:
+        """It was purged. :param now: only stale from this moment on."""
+        if now is None:
+            self.gone = True
+        elif self.expired is None:
+            self.expired = now
+
+    def mark_tag(self, tag: bytes, now: float | None) -> None:
+        """It was, if it will bear this tag, which is not known yet."""
+        if self._tags is None:
+            self._tags = {}
+        if now is None:
+            self._tags[tag] = None
+        else:
+            self._tags.setdefault(tag, now)
+
+    def check(self, tags: Iterable[bytes]) -> None:
+        """It bears these tags."""
+        if self._tags is not None:
+            for tag in tags:
+                if tag in self._tags:
+                    self.mark(self._tags[tag])
 
 
 class Pending:

@@ -18,11 +18,11 @@ from collections.abc import Sequence
 from attrs import frozen
 
 from revproxy.cache.directives import FOREVER, IMMUTABLE, NO_CACHE, NO_STORE, ONLY_IF_CACHED, parse_directives
-from revproxy.cache.key import cookies_of
+from revproxy.cache.key import cookies_of, has_too_many_cookies
 from revproxy.cache.rules import Rules, is_named
 from revproxy.cache.stored import FORBIDS_STALE, SHARED, Stored
 from revproxy.cache.validators import can_validate, conditions_of
-from revproxy.cache.vary import vary_values
+from revproxy.cache.vary import vary_table, vary_values
 from revproxy.http.message import Field, Request
 
 #: Why :func:`on_error` is asked: no backend could be reached, or none answered in time; or the answer's status.
@@ -127,6 +127,8 @@ _BY_BODY = Ask(Forward("bypass", "the request has a body or asks for an upgrade"
 _BY_HEADER = Ask(Forward("bypass", "a field of the request", store=False))
 # It is not sent on, but in the key, or what Vary selects by.
 _BY_CONNECTION = Ask(Forward("bypass", "Connection names a field of the request", store=False))
+#: Fields that ask for something.
+_ASKING = frozenset({b"authorization", b"cache-control", b"pragma", b"range", b"if-none-match", b"if-modified-since"})
 #: Values of Connection that name nothing.
 _COMMON = frozenset({b"keep-alive", b"close", b"Keep-Alive"})
 _BY_COOKIE = Ask(Forward("bypass", "a cookie", store=False))
@@ -160,8 +162,10 @@ def _read_closely(request: Request, rules: Rules) -> Ask:
     names = {f[0] for f in headers.fields}
     if not names.isdisjoint(rules.bypass_headers):
         return _BY_HEADER
-    if rules.bypass_cookies and b"cookie" in names:
-        if any(is_named(name, rules.bypass_cookies) for name in cookies_of(headers)):
+    if b"cookie" in names and (rules.bypass_cookies or rules.key_cookies):
+        if has_too_many_cookies(headers):
+            return _BY_COOKIE
+        if rules.bypass_cookies and any(is_named(name, rules.bypass_cookies) for name in cookies_of(headers)):
             return _BY_COOKIE
     if rules.bypass_query and _has_parameter(request.query, rules.bypass_query):
         return _BY_QUERY
@@ -171,6 +175,8 @@ def _read_closely(request: Request, rules: Rules) -> Ask:
                 return _BY_CONNECTION
     if b"if-match" in names or b"if-unmodified-since" in names:
         return _BY_PRECONDITION
+    if names.isdisjoint(_ASKING):
+        return PLAIN
     ask = Ask()
     ask.authorized = b"authorization" in names
     ask.conditional = b"if-none-match" in names or b"if-modified-since" in names or b"range" in names
@@ -200,16 +206,14 @@ def choose(variants: Sequence[Stored], request: Request) -> Stored | None:
     """
     if len(variants) == 1 and not variants[0].vary:
         return variants[0]
+    if len(variants) == 1:
+        only = variants[0]
+        return only if vary_values(only.vary, request.headers) == only.selected else None
     best: Stored | None = None
-    said: dict[tuple[bytes, ...], tuple[bytes | None, ...]] = {}
+    said = vary_table({stored.vary for stored in variants}, request.headers)
     for stored in variants:
-        names = stored.vary
-        if names:
-            values = said.get(names)
-            if values is None:
-                values = said[names] = vary_values(names, request.headers)
-            if values != stored.selected:
-                continue
+        if said[stored.vary] != stored.selected:
+            continue
         if best is None or _rank(stored) > _rank(best):
             best = stored
     return best

@@ -21,7 +21,7 @@ from twisted.internet.task import cooperate
 
 from revproxy.cache.handler import Cache
 from revproxy.cache.key import inner_path, uri_key
-from revproxy.cache.store import Purge
+from revproxy.cache.steps import Purge
 from revproxy.http.target import normalise_path
 from revproxy.routing import RouteTable
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from attrs import field, frozen
 
@@ -29,6 +30,10 @@ class Rules:
     """The options of one route's cache. All names are bytes, and lower case once they are here.
 
     :param name: what keys begin with: routes that may answer the same URL differently need different ones.
+    :param scope: tells rules of one name apart whose responses are not the same, ``b""`` for one of them:
+        what one of these stores is not for the others, but made invalid with theirs.
+    :param written: request fields that backends get in another form than clients send them, different for each.
+    :param fixed: those that they get the same for all clients.
     :param key_headers: request fields that are part of the key.
     :param key_cookies: cookies that are part of the key.
     :param query_sort: parameters are sorted by name; those of one name keep their order.
@@ -55,6 +60,9 @@ class Rules:
     """
 
     name: bytes = b""
+    scope: bytes = b""
+    written: frozenset[bytes] = frozenset()
+    fixed: frozenset[bytes] = frozenset()
     key_headers: tuple[bytes, ...] = field(default=(), converter=_lower)
     key_cookies: tuple[bytes, ...] = field(default=(), converter=_whole)
     query_sort: bool = False
@@ -82,7 +90,7 @@ class Rules:
 
     @watched.default
     def _watch(self) -> frozenset[bytes]:
-        cookies = {b"cookie"} if self.bypass_cookies else set()
+        cookies = {b"cookie"} if self.bypass_cookies or self.key_cookies else set()
         return _WATCHED | set(self.bypass_headers) | cookies
 
     @parses_query.default
@@ -100,4 +108,11 @@ def ttl_of(ttls: Ttls, status: int) -> float | None:
 
 def is_named(name: bytes, patterns: tuple[bytes, ...]) -> bool:
     """Whether a name is one of these, of which ``utm_*`` is any that begins so."""
-    return any(name.startswith(p[:-1]) if p[-1:] == b"*" else name == p for p in patterns)
+    whole, begins = _told_apart(patterns)
+    return name in whole or name.startswith(begins)
+
+
+@lru_cache
+def _told_apart(patterns: tuple[bytes, ...]) -> tuple[frozenset[bytes], tuple[bytes, ...]]:
+    whole = frozenset(pattern for pattern in patterns if pattern[-1:] != b"*")
+    return whole, tuple(pattern[:-1] for pattern in patterns if pattern[-1:] == b"*")

@@ -183,22 +183,27 @@ def respond(
     ask: Ask,
     now: float,
     status_field: Field | None,
-) -> None:
-    """Answer with a stored response: whole, in parts, or that the client has it."""
+) -> bool:
+    """Answer with a stored response: whole, in parts, or that the client has it.
+
+    ``False`` when that was not done: too much is being read slowly already.
+    """
     request = exchange.request
     fields = hit_fields(stored, now, status_field)
     if ask.conditional:
         answer = answer_conditional(stored, request, now)
         if isinstance(answer, NotModified):
             _bare(exchange, 304, not_modified_fields(fields))
-            return
+            return True
         if isinstance(answer, NotSatisfiable):
             unsatisfied = not_satisfiable_fields(stored)
             if status_field is not None:
                 unsatisfied.append(status_field)
             exchange.serve(Response(416, Headers(unsatisfied), reason=reason(416), length=0), b"", True)
-            return
+            return True
         if isinstance(answer, Partial):
+            if not isinstance(entry.body, bytes) and not store.may_hold(entry):
+                return False
             cut = slices(fields, answer.parts, entry.length, token_hex(12).encode("ascii"))
             segments: list[Segment] = []
             for before, part in zip(cut.before, cut.parts, strict=True):
@@ -207,7 +212,7 @@ def respond(
                 segments.append(cut.after)
             response = Response(206, Headers(cut.fields), reason=reason(206), length=cut.length)
             Reader(exchange, store, entry, segments).begin(response)
-            return
+            return True
     length = entry.length
     said = None if stored.status == 204 else length
     response = Response(stored.status, Headers(fields), reason=stored.reason, length=said)
@@ -216,14 +221,19 @@ def respond(
         exchange.serve(response, b"", True)
     elif isinstance(body, bytes):
         exchange.serve(response, body, True)
-    else:
+    elif store.may_hold(entry):
         Reader(exchange, store, entry, [(0, length)]).begin(response)
+    else:
+        return False
+    return True
 
 
 def respond_part(
     exchange: Exchange, store: Store, entry: Entry, span: tuple[int, int], now: float, status_field: Field | None
-) -> None:
-    """Answer with some of a stored part. :param span: from where to where in it."""
+) -> bool:
+    """Answer with some of a stored part. ``False`` as :func:`respond` does. :param span: from where to where in it."""
+    if not isinstance(entry.body, bytes) and not store.may_hold(entry):
+        return False
     stored: StoredPart = entry.meta
     fields = hit_fields(stored, now, status_field)
     start, stop = span
@@ -233,6 +243,7 @@ def respond_part(
         exchange.serve(response, b"", True)
     else:
         Reader(exchange, store, entry, [span]).begin(response)
+    return True
 
 
 def _bare(exchange: Exchange, status: int, fields: list[Field]) -> None:

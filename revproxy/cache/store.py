@@ -3,8 +3,10 @@
 Rules of this module:
 
 * everything counts: bodies, fields, keys, tags, the places in the indexes, what is being received,
-  and what was removed while somebody still reads it. ``bytes`` is above ``budget`` only while these
-  two alone take up more; then nothing is stored;
+  and what was removed while somebody still reads it. Of this last, an eighth of the budget comes on top
+  of it; otherwise ``bytes`` is above ``budget`` only while these two alone take up more;
+* what is read slowly can't be freed, whether it is stored or not: more than half the budget is not held for
+  that (:meth:`Store.may_hold`), so that who reads slowly does not drive out what others ask for;
 * all that leaves does so in :meth:`Store._leave`, and all that comes in :meth:`Store.keep`;
 * a hit is one look-up in a dict; nothing is moved. Who sends an entry calls :meth:`Store.hit`;
 * a purge takes effect on what is being received as well: it was asked for before;
@@ -16,43 +18,20 @@ Rules of this module:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from revproxy.cache.entry import CHUNK, GHOST, Entry, Filling, Key, Meta, Tag, weigh, weigh_head
 from revproxy.cache.fifo import MOST, S3Fifo
+from revproxy.cache.steps import Purge, purge_these, purge_where
 from revproxy.cache.tags import fit
 
-#: Variants of a key, and keys of a URI; the oldest one goes when there is one more.
+#: Variants of a key, and entries of a URI by keys with a second part; the oldest go when there is one more.
 MOST_VARIANTS = 32
 MOST_BESIDE = 1024
-#: Of a step of a purge: looking at an entry is 1, removing it and freeing a piece of its body as much as these.
-_STEP = 2048
-_REMOVING = 32
-_PIECE = 16
+#: The share of the budget that comes on top of it for what was removed and is still read.
+_SPARE = 8
 #: What bears a tag is copied into a list up to this number; where there is more, a purge looks at all entries.
 _SNAPSHOT = 10_000
-
-
-class Purge:
-    """A purge that goes on step by step, each some milliseconds at most. :ivar purged: entries so far."""
-
-    __slots__ = ("_steps", "purged")
-
-    def __init__(self, steps: Iterator[int]) -> None:
-        self._steps = steps
-        self.purged = 0
-
-    def __iter__(self) -> Purge:
-        return self
-
-    def __next__(self) -> None:
-        self.purged += next(self._steps)
-
-    def finish(self) -> int:
-        """Do the rest at once. Returns how many entries it were in all."""
-        for _ in self:
-            pass
-        return self.purged
 
 
 class Store:
@@ -63,13 +42,14 @@ class Store:
     :ivar bytes: everything that counts. :ivar filling: of these, what is being received or was dropped
         and is still read; at most half the budget, so that a burst of large responses leaves room for
         what is asked for again. :ivar held: of these, entries that were removed and are still read.
+    :ivar pinned: bytes of entries that are being read, removed or not.
     :ivar entries: how many there are. :ivar hits: how often :meth:`hit` was called.
     :ivar evictions: entries that had to make room. :ivar purges: entries that were purged.
     """
 
     __slots__ = (
-        "_index", "bytes", "budget", "filling", "largest", "hits", "entries", "evictions", "purges", "held", "_beside",
-        "_fifo", "_fillings", "_tags", "_target",
+        "_index", "bytes", "budget", "filling", "largest", "hits", "entries", "evictions", "purges", "held", "pinned",
+        "_beside", "_fifo", "_fillings", "_tags", "_target",
     )  # fmt: skip
 
     def __init__(self, budget: int, largest: int) -> None:
@@ -78,13 +58,14 @@ class Store:
         self.bytes = 0
         self.filling = 0
         self.held = 0
+        self.pinned = 0
         self.entries = 0
         self.hits = 0
         self.evictions = 0
         self.purges = 0
         self._index: dict[Key, tuple[Entry, ...]] = {}
         # of URIs with keys that have a second part: these
-        self._beside: dict[bytes, dict[bytes, None]] = {}
+        self._beside: dict[bytes, _Beside] = {}
         self._tags: dict[bytes, Tag] = {}
         self._fifo: S3Fifo[Entry] = S3Fifo(budget)
         self._fillings: set[Filling] = set()
@@ -103,12 +84,20 @@ class Store:
 
     def hold(self, what: Entry | Filling) -> None:
         """Somebody reads it for some time: it counts until it is released, even when it was or is removed."""
-        if not what.readers and isinstance(what, Entry) and what.queue is None:
-            self.held += what.size
-            self.bytes += what.size
-            if self.bytes > self.budget:
-                self._make_room()
+        if not what.readers and isinstance(what, Entry):
+            self.pinned += what.size
+            if what.queue is None:
+                self.held += what.size
+                self.bytes += what.size
+                if self.bytes > self.budget:
+                    self._make_room()
         what.readers += 1
+
+    def may_hold(self, entry: Entry) -> bool:
+        """Whether one more may read it for some time."""
+        if entry.readers or not self.pinned or entry.length <= CHUNK:  # that is sent at once
+            return True
+        return self.pinned + entry.size <= self.budget // 2
 
     def release(self, what: Entry | Filling) -> None:
         """Once for each :meth:`hold`."""
@@ -118,9 +107,11 @@ class Store:
                 self.release(what.entry)
             elif not what.open and not what.readers:
                 self._free(what)
-        elif not what.readers and what.queue is None:
-            self.held -= what.size
-            self.bytes -= what.size
+        elif not what.readers:
+            self.pinned -= what.size
+            if what.queue is None:
+                self.held -= what.size
+                self.bytes -= what.size
 
     # -- storing
 
@@ -131,7 +122,7 @@ class Store:
         :param tags: of :func:`revproxy.cache.tags.tags_of`.
         :returns: ``None`` when there is no room for it.
         """
-        if expected is not None and (expected > self.largest or self.filling + expected > self.budget // 2):
+        if expected is not None and (expected > self.largest or not self._takes(expected, expected)):
             return None
         if tags and not fit(tags):
             return None
@@ -148,7 +139,7 @@ class Store:
         self.bytes += added
         if self.bytes > self.budget:
             self._make_room()
-        if filling.length <= self.largest and self.filling <= self.budget // 2 and self.bytes <= self.budget:
+        if filling.length <= self.largest and self._takes(filling.length, 0) and not self._is_over:
             return True
         self.drop(filling)
         return False
@@ -188,14 +179,18 @@ class Store:
             self._add_beside(key)
         self.entries += 1
         self.bytes += entry.size
+        if entry.readers:
+            self.pinned += entry.size
         if self.bytes > self.budget:
             self._make_room()
         return entry
 
-    def refresh(self, entry: Entry, meta: Meta) -> bool:
+    def refresh(self, entry: Entry, meta: Meta, tags: tuple[bytes, ...] | None = None) -> bool:
         """Give an entry a new description, after a validation. ``False`` when it is no longer stored.
 
         It takes the place of another one that is the same variant now.
+
+        :param tags: those that it bears from now on, ``None`` for the same as before.
         """
         if entry.queue is None:
             return False
@@ -203,8 +198,15 @@ class Store:
         if twin is not None and twin is not entry:
             self.remove(twin)
         entry.meta = meta
+        if tags is not None:
+            before, entry.tags = entry.tags, tuple([self._tag(name) for name in tags])
+            for tag in entry.tags:
+                self.bytes += tag.add(entry)
+            self._untag(entry, [tag for tag in before if tag not in entry.tags])
         size = weigh(entry, weigh_head(entry.key, meta))
         self.bytes += size - entry.size
+        if entry.readers:
+            self.pinned += size - entry.size
         self._fifo.resize(entry, size)
         if self.bytes > self.budget:
             self._make_room()
@@ -235,16 +237,16 @@ class Store:
         self._purge_fillings(lambda filling: filling.key[0] == uri, now)
         keys = [(uri, b"")]
         if uri in self._beside:
-            keys += [(uri, beside) for beside in self._beside[uri]]
+            keys += [(uri, beside) for beside in self._beside[uri].keys]
         entries = [entry for key in keys for entry in self._index.get(key, ())]
         for entry in entries:
-            self._purge_entry(entry, now)
+            self.purge_entry(entry, now)
         return len(entries)
 
     def purge_prefix(self, prefix: bytes, now: float | None = None) -> Purge:
         """Remove everything whose URI begins so."""
         self._purge_fillings(lambda filling: filling.key[0].startswith(prefix), now)
-        return Purge(self._purge_where(lambda entry: entry.key[0].startswith(prefix), now))
+        return self._purge_where(lambda entry: entry.key[0].startswith(prefix), now)
 
     def purge_tag(self, name: bytes, now: float | None = None) -> Purge:
         """Remove everything that bears a tag."""
@@ -253,8 +255,8 @@ class Store:
         if tag is None:
             return Purge(iter(()))
         if len(tag.entries) <= _SNAPSHOT:
-            return Purge(self._purge_these(list(tag.entries), now))
-        return Purge(self._purge_where(lambda entry: tag in entry.tags, now))
+            return Purge(purge_these(self, list(tag.entries), now))
+        return self._purge_where(lambda entry: tag in entry.tags, now)
 
     def purge_all(self, now: float | None = None) -> Purge:
         """Remove everything."""
@@ -273,16 +275,29 @@ class Store:
         uri, beside = key
         others = self._beside.get(uri)
         if others is None:
-            others = self._beside[uri] = {}
+            others = self._beside[uri] = _Beside()
             self.bytes += _OTHERS
-        others[beside] = None
-        if len(others) > MOST_BESIDE:
-            for entry in self._index[uri, next(iter(others))]:
+        keys = others.keys
+        keys.pop(beside, None)
+        keys[beside] = None  # the newest one, so that it is not the one that has to go
+        others.entries += 1
+        if others.entries > MOST_BESIDE:
+            for entry in self._index[uri, next(iter(keys))]:
                 self.evictions += self.remove(entry)
+
+    @property
+    def _is_over(self) -> bool:
+        return self.bytes - min(self.held, self.budget // _SPARE) > self.budget
+
+    def _takes(self, length: int, more: int) -> bool:
+        """Whether there is room for what is so long. :param more: bytes that are not counted yet."""
+        # what is short is never held, and so goes on to be stored however much is
+        pinned = self.pinned if length > CHUNK else 0
+        return self.filling + pinned + more <= self.budget // 2
 
     def _make_room(self) -> None:
         fifo = self._fifo
-        while self.bytes > self.budget:
+        while self._is_over:
             ghosts = fifo.remembered
             entry = fifo.evict()
             if entry is not None:
@@ -300,22 +315,27 @@ class Store:
             self._index[key] = tuple([other for other in left if other is not entry])
         else:
             del self._index[key]
-            if key[1]:
-                others = self._beside[key[0]]
-                del others[key[1]]
-                if not others:
+        if key[1]:
+            others = self._beside[key[0]]
+            others.entries -= 1
+            if len(left) == 1:
+                del others.keys[key[1]]
+                if not others.keys:
                     del self._beside[key[0]]
                     self.bytes -= _OTHERS
-        for tag in entry.tags:
-            tag.entries.discard(entry)
-            if not tag.entries:
-                del self._tags[tag.name]
-                self.bytes -= tag.size
+        self._untag(entry, entry.tags)
         self.entries -= 1
         if entry.readers:
             self.held += entry.size
         else:
             self.bytes -= entry.size
+
+    def _untag(self, entry: Entry, tags: Iterable[Tag]) -> None:
+        for tag in tags:
+            tag.entries.discard(entry)
+            if not tag.entries:
+                del self._tags[tag.name]
+                self.bytes -= tag.size
 
     def _free(self, filling: Filling) -> None:
         filling.discard()
@@ -330,7 +350,8 @@ class Store:
                 elif filling.expired is None:
                     filling.expired = now
 
-    def _purge_entry(self, entry: Entry, now: float | None) -> bool:
+    def purge_entry(self, entry: Entry, now: float | None) -> bool:
+        """Remove an entry, or mark it as stale from ``now`` on; ``False`` when it is not there any more."""
         if entry.queue is None:
             return False
         if now is None:
@@ -340,28 +361,8 @@ class Store:
         self.purges += 1
         return True
 
-    def _purge_where(self, match: Callable[[Entry], bool], now: float | None) -> Iterator[int]:
-        done = work = 0
-        for entry in self._fifo.walk():
-            work += 1
-            if match(entry):
-                work += _cost(entry)
-                done += self._purge_entry(entry, now)
-            if work >= _STEP:
-                yield done
-                done = work = 0
-        yield done
-
-    def _purge_these(self, entries: list[Entry], now: float | None) -> Iterator[int]:
-        done = work = 0
-        while entries:
-            entry = entries.pop()
-            work += _cost(entry)
-            done += self._purge_entry(entry, now)
-            if work >= _STEP:
-                yield done
-                done = work = 0
-        yield done
+    def _purge_where(self, match: Callable[[Entry], bool], now: float | None) -> Purge:
+        return Purge(purge_where(self, self._fifo.walk(), match, now))
 
     def _set_budget(self, budget: int) -> None:
         self.budget = budget
@@ -375,14 +376,20 @@ class Store:
             yield self.evictions - before
 
 
-#: What the first key with a second part adds to its URI: a dict, and its place.
-_OTHERS = 232
+class _Beside:
+    """The keys of a URI that have a second part. :ivar entries: under all of them."""
+
+    __slots__ = ("entries", "keys")
+
+    def __init__(self) -> None:
+        self.keys: dict[bytes, None] = {}
+        self.entries = 0
+
+
+#: What the first key with a second part adds to its URI: a dict, what holds it, and its place.
+_OTHERS = 232 + 48
 #: Bytes by which a budget shrinks in one step.
 _SLICE = 16 * CHUNK
-
-
-def _cost(entry: Entry) -> int:
-    return _REMOVING + entry.length // CHUNK * _PIECE
 
 
 def _same(variants: tuple[Entry, ...], meta: Meta) -> Entry | None:

@@ -50,9 +50,14 @@ _NOT_FRESHENED = _OF_THE_BODY | TAG_FIELDS
 
 @frozen
 class Refusal:
-    """A response that is not stored. :param reason: why, in words."""
+    """A response that is not stored.
+
+    :param reason: why, in words.
+    :param asked: it is the request that forbids it, so that nothing follows from it for what is stored.
+    """
 
     reason: str
+    asked: bool = False
 
 
 @frozen
@@ -164,14 +169,15 @@ def may_store(
     :param response_time: when the head came.
     """
     policy = said, _ = policy_of(response.headers, rules)
-    reason = _refuse_request(request, said) or _refuse_response(response, said, rules)
-    names = None if reason else vary_names(response.headers)
+    reason = asked = _refuse_request(request, said)
+    reason = reason or _refuse_response(response, said, rules)
+    names = None if reason else vary_names(response.headers, rules.written)
     if not reason and names is None:
         reason = "vary names everything"
     if reason or names is None:
         if trace is not None:
             trace.append(f"not stored: {reason}")
-        return Refusal(reason)
+        return Refusal(reason, bool(asked))
     stored = _make(key, response, policy, rules, (request_time, response_time))
     stored.length = None
     stored.vary = names
@@ -262,7 +268,7 @@ def freshen(
     policy = said, _ = policy_of(merged.headers, rules)
     made = _make(stored.key, merged, policy, rules, (request_time, response_time))
     made.length = stored.length
-    names = vary_names(merged.headers)
+    names = vary_names(merged.headers, rules.written)
     if names is None or names == stored.vary:
         made.vary, made.selected = stored.vary, stored.selected
     else:

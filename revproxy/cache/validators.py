@@ -17,7 +17,8 @@ from revproxy.http.message import Field, Headers
 
 _TAG = rb'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 _ETAG = re.compile(_TAG)
-_LISTED = re.compile(rb"[ \t,]*(" + _TAG + rb")[ \t]*(?=,|\Z)")
+_LISTED = re.compile(rb"[ \t,]*+(" + _TAG + rb")[ \t]*+(?=,|\Z)")
+_MOST = 256  # tags of a line that are looked at
 
 
 def is_etag(text: bytes) -> bool:
@@ -36,10 +37,16 @@ def same_strongly(one: bytes, other: bytes) -> bool:
 
 
 def _lists(values: list[bytes], etag: bytes) -> bool:
-    """Whether an If-None-Match names this tag; what is malformed ends its line."""
+    """Whether an If-None-Match names this tag; what is malformed, or too much, ends its line."""
+    opaque = etag.removeprefix(b"W/")
     for value in values:
+        if opaque not in value:
+            continue
         at = 0
-        while (match := _LISTED.match(value, at)) is not None:
+        for _ in range(_MOST):
+            match = _LISTED.match(value, at)
+            if match is None:
+                break
             if same_weakly(match[1], etag):
                 return True
             at = match.end()

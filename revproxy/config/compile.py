@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from random import Random
@@ -11,16 +10,14 @@ from typing import Any
 from revproxy.access.files import NetworkFiles
 from revproxy.access.rules import compile_access
 from revproxy.auth.compile import Auths
-from revproxy.cache.compile import compile_rules
-from revproxy.cache.handler import Cache
-from revproxy.cache.pending import Pending
-from revproxy.cache.store import Store
+from revproxy.cache.passing import Passing
 from revproxy.coding.encoders import MissingPackage
 from revproxy.config import model
 from revproxy.config.conditions import conditions
 from revproxy.config.errors import ConfigError, Problem
 from revproxy.config.lines import locate
 from revproxy.config.load import load_members
+from revproxy.config.stores import Stores
 from revproxy.handlers.forward import Forward
 from revproxy.handlers.respond import Redirect, Respond
 from revproxy.handlers.split import Split
@@ -76,7 +73,7 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
     hide = hidden_names((*config.server.hide, "via"))
     forwards = _Forwards(upstreams, hide, config.server.forwarded)
     auths = Auths(upstreams, hide, reactor, config.base)
-    stores: dict[str, tuple[Store, Pending]] = {}
+    stores = Stores(config.cache, reactor)
     try:
         limits = compile_limits(config.server.rate_limit, config.base)
     except ValueError as e:
@@ -105,12 +102,11 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
             problems += e.errors
     if problems:
         raise ConfigError(problems)
-    kept = {place: store for place, (store, _) in stores.items()}
     table: RouteTable
     if guarded is None:
-        table = RouteTable.build(entries, upstreams, kept)
+        table = RouteTable.build(entries, upstreams, stores.stores)
     else:
-        table = guarded_table = GuardedTable.build(entries, upstreams, kept)
+        table = guarded_table = GuardedTable.build(entries, upstreams, stores.stores)
         guarded_table.guard(refuses, guarded.status, _told(config.server.security_headers))
     table.load = guards.load
     table.live = (*files.all.values(), *auths.tasks)
@@ -171,7 +167,7 @@ def _entry(
     index: int,
     forwards: _Forwards,
     auths: Auths,
-    stores: dict[str, tuple[Store, Pending]],
+    stores: Stores,
     server_limits: list[Limit],
     files: NetworkFiles,
     reactor: Any,
@@ -262,8 +258,9 @@ def _entry(
             backend_response=tuple(reversed(backend_response)),
             mapping=mapping,
         )
-        handler = _cache(config, written, fill, stores, reactor)
-        passing, keeping = (handler.passed,), (handler.noted,)
+        handler = stores.cache(written, fill)
+        hooks = Passing(handler)
+        passing, keeping = (hooks.passed,), (hooks.noted,)
     if counted and len(client_request) == 1 and written.cache is None:
         # with nothing in between it is the same before the handler, and takes 1 us less
         handler = Limited(handler, client_request.pop())
@@ -301,26 +298,6 @@ def _outermost(most: int | None, by_type: Mapping[str, int | None]) -> int | Non
     if most is None or None in by_type.values():
         return None
     return max(most, *(limit for limit in by_type.values() if limit is not None)) if by_type else most
-
-
-def _cache(
-    config: model.Config, written: model.Route, fill: Route, stores: dict[str, tuple[Store, Pending]], reactor: Any
-) -> Cache:
-    """The cache of a route. :param fill: the way from it to the backends."""
-    cache, name = written.cache, fill.name
-    assert cache is not None
-    if cache.size is None:
-        place, size, largest = "", config.cache.size, config.cache.largest
-    else:
-        place, size, largest = name, cache.size, min(cache.largest, cache.size)
-    if place not in stores:
-        # the rest is for gaps between objects that come and go: what is written is memory of the process
-        stores[place] = (Store(size - size // 8, largest), Pending())
-    store, pending = stores[place]
-    # of what one upstream serves, a POST by one route changes what is stored by another
-    rules = compile_rules(cache, written.upstream or name, largest)
-    offset = time.time() - reactor.seconds()
-    return Cache(fill.handler, rules, store, fill, reactor.seconds, offset, pending)
 
 
 def _handler(config: model.Config, written: model.Route, forwards: _Forwards) -> Any:

@@ -36,6 +36,8 @@ FULL = READ * 3 // 4
 #: Each flush costs 5 to 20 bytes and a write: a body in many small pieces would grow, not shrink.
 LINGER = 0.005
 
+#: What browsers accept who ask for a stream of events.
+_EVENTS = b"text/event-stream"
 # What follows the bytes that an encoder was fed.
 _MORE, _FLUSH, _FINISH = range(3)
 
@@ -113,19 +115,24 @@ def compressing(written: Compress) -> Compressing:
 def narrowing(written: Compress) -> Callable[[Exchange], None]:
     """A client-request hook before a cache: Accept-Encoding says only what would be chosen from it.
 
-    So the cache has one variant for each coding, and not one for each browser's list of them.
+    So the cache has one variant for each coding, and not one for each browser's list of them. Who wants nothing
+    transformed (RFC 9111 5.2.1.6) is one who accepts no coding: its answer is not the one of those who accept some.
     """
-    choose = compile_compression(written).usual.choose
+    compression = compile_compression(written)
+    usual, lasting = compression.usual.choose, compression.lasting.choose
 
     def hook(exchange: Exchange) -> None:
         headers = exchange.request.headers
-        values = headers.get_all(b"accept-encoding")
-        if values:
-            chosen = choose(b",".join(values))
-            # none of ours: without the field any coding would do (RFC 9110 12.5.3)
-            wanted = b"identity" if chosen is None else chosen
-            if values != [wanted]:
-                headers.set(b"Accept-Encoding", wanted)
+        accepted, forbidden = accepted_by(headers)
+        if accepted is None:
+            return
+        chosen = None
+        if not forbidden:
+            chosen = (lasting if headers.get(b"accept") == _EVENTS else usual)(accepted)
+        # none of ours: without the field any coding would do (RFC 9110 12.5.3)
+        wanted = b"identity" if chosen is None else chosen
+        if accepted != wanted:
+            headers.set(b"Accept-Encoding", wanted)
 
     return hook
 

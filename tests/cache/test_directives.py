@@ -131,3 +131,10 @@ def test_long_fields_take_linear_time(line):
 @given(st.integers(0, 10**12))
 def test_seconds(number):
     assert parse_seconds(b"%d" % number) == min(number, FOREVER)
+
+
+def test_too_many_members_restrict_everything():
+    assert not parse_directives([b",".join([b"a=b"] * 127)]).bits
+    for lines in ([b",".join([b"a=b"] * 129)], [b"public"] * 129, [b'"' + b"," * 200]):
+        said = parse_directives(lines)
+        assert said.bits == d.NO_STORE | d.NO_CACHE | d.PRIVATE and said.max_age is None

@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.cache.talk import Talk, cache_of, is_clean
-from tests.kit import ok
+from revproxy.config.model import Middleware
+from revproxy.testing import Scenario
+from tests.cache.talk import Talk, cache_of, config, is_clean
+from tests.kit import ADDRESS, hooked, ok
 
 Start = Callable[..., Talk]
 FRESH = b"Cache-Control: max-age=60"
@@ -275,3 +277,122 @@ def test_a_try_that_failed_is_repeated_for_all(talk: Start) -> None:
         client.expect_response(200, b"body")
     assert sorted(record.retries for record in t.scenario.log) == [0, 1]
     is_clean(t)
+
+
+# -- errors that are nobody else's
+
+UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\nRetry-After: 7\r\n\r\noops"
+
+
+def test_a_backend_that_fails_is_asked_one_at_a_time_and_not_by_all(talk: Start) -> None:
+    t = talk()
+    clients = [t.ask() for _ in range(20)]
+    for number in range(3):
+        assert t.asked == number + 1
+        t.answer(UNAVAILABLE)
+        assert clients[number].expect_response(503, b"oops").get(b"Retry-After") == b"7"
+    for client in clients[3:]:
+        message = client.expect_response(503)
+        assert message.get(b"Retry-After") == b"7" and b"oops" not in message.body
+    assert t.asked == 3
+    t.miss()
+    t.answer(ok(b"", FRESH))
+    is_clean(t)
+
+
+def test_one_client_whose_request_fails_does_not_fail_the_others(talk: Start) -> None:
+    t = talk()
+    clients = [t.ask(b"/", b"Cookie: broken"), *[t.ask() for _ in range(5)]]
+    t.answer(UNAVAILABLE, cookie=b"broken")
+    clients[0].expect_response(503, b"oops")
+    late = t.ask()
+    t.answer(ok(b"fine", FRESH), cookie=None)
+    for client in [*clients[1:], late]:
+        client.expect_response(200, b"fine")
+    assert t.asked == 2
+    is_clean(t)
+
+
+def test_who_leaves_while_others_fail_in_turn(talk: Start) -> None:
+    t = talk()
+    clients = [t.ask() for _ in range(3)]
+    t.answer(UNAVAILABLE)
+    clients[1].reset()  # it leads now
+    t.answer(ok(b"fine", FRESH))
+    clients[2].expect_response(200, b"fine")
+    is_clean(t)
+
+
+# -- what a response says of what is stored
+
+
+@pytest.mark.parametrize("fields", [(b"Cache-Control: no-cache, no-store",), (b"Authorization: x",)])
+def test_what_a_request_forbids_to_store_leaves_alone_what_is_stored(talk: Start, fields: tuple[bytes, ...]) -> None:
+    t = talk()
+    t.store(b"body", FRESH)
+    client = t.miss(b"/", *fields)
+    t.answer(ok(b"mine", FRESH))
+    client.expect_response(200, b"mine")
+    t.hit(b"body")
+    is_clean(t)
+
+
+def test_a_304_to_who_did_not_ask_for_one_is_an_error(talk: Start) -> None:
+    t = talk()
+    t.store(b"body", FRESH, b'ETag: "a"')
+    t.scenario.advance(70)
+    clients = [t.miss(), t.ask(b"/", b'If-None-Match: "b"')]
+    t.answer(b'HTTP/1.1 304 Not Modified\r\nETag: "b"\r\n\r\n', if_none_match=b'"a"')
+    t.answer(b'HTTP/1.1 304 Not Modified\r\nETag: "b"\r\n\r\n', if_none_match=None)
+    for client in clients:
+        client.expect_response(502)
+    cold = t.miss(b"/cold")
+    t.answer(b'HTTP/1.1 304 Not Modified\r\nETag: "b"\r\n\r\n', b"/cold")
+    cold.expect_response(502)
+    is_clean(t)
+
+
+def test_tags_of_a_304_are_the_tags(talk: Start) -> None:
+    t = talk()
+    t.store(b"body", FRESH, b'ETag: "a"', b"Cache-Tag: x, y")
+    t.scenario.advance(70)
+    client = t.miss()
+    t.answer(b'HTTP/1.1 304 Not Modified\r\nETag: "a"\r\nCache-Control: max-age=60\r\nCache-Tag: y, z\r\n\r\n')
+    assert client.expect_response(200, b"body").get(b"Cache-Tag") is None
+    store = cache_of(t).store
+    assert store.purge_tag(b"x").finish() == 0
+    assert store.purge_tag(b"z").finish() == 1 and store.bytes == 0
+
+
+# -- fields that are written on the way to the backend
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"), [("$client_ip", False), ("$http_x_one", False), ("the same", True)], ids=str
+)
+def test_vary_on_a_field_that_the_route_sets(talk: Start, value: str, stored: bool) -> None:
+    t = talk(route=f'headers = {{ request = {{ set = {{ X-Client = "{value}" }} }} }}')
+    t.ask()
+    t.answer(ok(b"body", FRESH, b"Vary: X-Client"))
+    if stored:
+        t.hit()
+    else:
+        t.miss()
+
+
+@pytest.mark.parametrize(("to", "stored"), [(b"de", False), (None, True)], ids=str)
+def test_vary_on_a_field_that_a_hook_sets(play_once: Callable[..., Scenario], to: bytes | None, stored: bool) -> None:
+    def hook(exchange):
+        if to is None:
+            exchange.request.headers.remove(b"x-country")
+        else:
+            exchange.request.headers.set(b"X-Country", to)
+
+    scenario = play_once(hooked(config(), Middleware(at="backend-request", call=hook)))
+    t = Talk(scenario, scenario.backend(ADDRESS))
+    t.ask(b"/", b"X-Country: fr")
+    t.answer(ok(b"body", FRESH, b"Vary: X-Country"))
+    if stored:
+        t.hit(b"body", b"/", b"X-Country: fr")
+    else:
+        t.miss(b"/", b"X-Country: fr")

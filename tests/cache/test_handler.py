@@ -700,5 +700,5 @@ def test_routes_share_a_store_unless_they_have_one(play_once: Any) -> None:
     assert one.store is other.store is table.stores[""]
     assert one.pending is other.pending
     assert own.store is table.stores["own"]
-    assert (one.store.budget, one.store.largest) == (2 * 1024**2 * 7 // 8, 1024**2)
-    assert (own.store.budget, own.store.largest) == (1024**2 * 7 // 8, 1024**2)
+    assert (one.store.budget, one.store.largest) == (2 * 1024**2 - 2 * 1024**2 // 5, 1024**2)
+    assert (own.store.budget, own.store.largest) == (1024**2 - 1024**2 // 5, 1024**2)

@@ -80,7 +80,51 @@ def test_chosen_fields_and_cookies():
 
 
 def test_cookies():
-    assert cookies_of(headers("Cookie: a=1; b ;c=x=y", "Cookie: a=2")) == {b"a": b"1;2", b"b": b"", b"c": b"x=y"}
+    assert cookies_of(headers("Cookie: a=1; b ;c=x=y", "Cookie: a=2")) == {
+        b"a": [b"1", b"2"],
+        b"b": [b""],
+        b"c": [b"x=y"],
+    }
+
+
+def test_lines_are_not_members():
+    rules = Rules(key_headers=(b"x", b"y"))
+    made = [
+        make_key(request(*lines), rules)
+        for lines in (
+            ["X: a, b"],
+            ["X: a,b"],
+            ["X: a", "X: b"],
+            ["X: a", "Y: b"],
+            ["X: a"],
+            ["X: a", "Y:"],
+            ["Y: a"],
+            [],
+        )
+    ]
+    assert len(set(made)) == len(made)
+
+
+def test_scopes_are_told_apart_and_made_invalid_together():
+    plain, scoped, keyed = Rules(), Rules(scope=b"1"), Rules(scope=b"2", key_headers=(b"x",))
+    made = [make_key(request("X: 1"), rules) for rules in (plain, scoped, keyed, Rules(key_headers=(b"x",)))]
+    assert len(set(made)) == 4 and len({key[0] for key in made}) == 1
+    assert made[1] == make_key(request("X: 2"), scoped)
+
+
+@pytest.mark.parametrize(
+    ("lines", "scheme"),
+    [(["gopher"], b"http"), (["http", "https"], b"http"), (["https"], b"https"), (["HTTPS"], b"https")],
+)
+def test_the_scheme_that_a_backend_sees_is_the_one_of_the_key(lines, scheme):
+    asked = request(*[f"X-Forwarded-Proto: {line}" for line in lines])
+    asked.scheme = scheme
+    sent = [f for f in fill_fields(asked, Rules()) if f[0] == b"x-forwarded-proto"]
+    assert [f[2] for f in sent] == [b"X-Forwarded-Proto: " + scheme]
+
+
+def test_no_field_says_the_scheme_where_none_did():
+    assert fill_fields(request("X: 1"), Rules()) == request("X: 1").headers.fields
 
 
 TEXT = st.text("ab:/?=&%", max_size=8).map(str.encode)

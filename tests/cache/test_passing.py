@@ -102,3 +102,15 @@ def test_a_post_by_one_route_changes_what_another_stored(talk: Start, play_once:
     t.answer(ok(b"done"), method=b"POST")
     client.expect_response(200, b"done")
     t.miss().close()
+
+
+@pytest.mark.parametrize("status", ["revproxy", ""])
+def test_tags_of_what_passes_by_are_not_for_clients(talk: Start, status: str) -> None:
+    t = talk("{ bypass = { header = ['x-pass'] }%s }" % ("" if status else ", status = 'off'"))
+    for method, fields in ((b"POST", (b"Content-Length: 0",)), (b"HEAD", ()), (b"GET", (b"X-Pass: 1",))):
+        client = t.ask(b"/", *fields, method=method)
+        t.busy()._at = len(t.busy().received)
+        t.backend.connections[-1].send(ok(b"" if method == b"HEAD" else b"x", b"Cache-Tag: a", b"Surrogate-Key: b"))
+        message = client.expect_response(200)
+        assert message.get(b"Cache-Tag") is None and message.get(b"Surrogate-Key") is None
+        assert bool(message.get(b"Cache-Status")) == bool(status)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given, strategies as st
 
@@ -16,6 +18,7 @@ from revproxy.cache.policy import (
     GatewayTimeout,
     Revalidate,
     Serve,
+    choose,
     decide,
     on_error,
     read_request,
@@ -76,7 +79,30 @@ def test_bypass(lines, more, fwd):
 
 def test_most_requests_are_plain():
     assert asks("Accept: x", "Cookie: a=b", "User-Agent: y") is PLAIN
-    assert asks("Cookie: a=b", rules=Rules(bypass_cookies=(b"x",))) is not PLAIN
+    assert asks("Cookie: a=b", rules=Rules(bypass_cookies=(b"x",))) is PLAIN
+    assert asks("Cookie: a=b", "Pragma: x", rules=Rules(bypass_cookies=(b"x",))) is not PLAIN
+
+
+@pytest.mark.parametrize("rules", [Rules(bypass_cookies=(b"x",)), Rules(key_cookies=(b"x",))])
+def test_more_cookies_than_are_looked_at_are_not_for_the_cache(rules):
+    many = "Cookie: " + "a=;" * 100
+    assert asks(many, many, rules=rules).forward is None
+    forward = asks(many, many, many, rules=rules).forward
+    assert forward is not None and not forward.store
+    assert asks(many, many, many).forward is None
+
+
+def test_many_variants_of_many_fields_are_chosen_from_in_bounded_time():
+    variants = [
+        stored("Cache-Control: max-age=9", f"Vary: Accept-Language, A{n}", asked=request(f"Accept-Language: l{n}"))
+        for n in range(32)
+    ]
+    began = time.process_time()
+    wanted = request("Accept-Language: " + ",".join(f"x{n}" for n in range(5000)), *[f"B{n}: x" for n in range(90)])
+    for _ in range(20):
+        assert choose(variants, wanted) is None
+    assert time.process_time() - began < 0.2  # a field read once for each variant took 50 ms each time
+    assert choose(variants, request("Accept-Language: l7")) is variants[7]
 
 
 # -- what is stored, by its age

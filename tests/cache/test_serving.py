@@ -175,3 +175,55 @@ def test_a_204_has_no_length(talk: Start, method: bytes, field: bytes) -> None:
     assert t.asked == 1
     for client in clients:
         assert client.expect_response(204).get(b"Content-Length") is None
+
+
+def test_who_reads_slowly_does_not_drive_out_what_others_ask_for(talk: Start) -> None:
+    """Above half the budget the rest of them are sent what the backend sends, at their own pace."""
+    t = talk('{ size = "2MB", largest = "1MB" }')
+    large = b"x" * 300_000
+    for n in range(20):
+        t.store(b"hot", FRESH, path=b"/hot%d" % n)
+        t.hit(b"hot", b"/hot%d" % n)
+        t.hit(b"hot", b"/hot%d" % n)
+    slow = []
+    for n in range(8):
+        client = t.client()
+        client.stop_reading()
+        slow.append(t.ask(b"/%d" % n, client=client))
+        t.answer(ok(large, FRESH), b"/%d" % n)
+        t.scenario.advance(0.1)
+    handler = t.scenario.engine.table.routes[0].handler
+    assert isinstance(handler, Cache)
+    assert 0 < handler.store.pinned + handler.store.filling <= handler.store.budget // 2
+    for n in range(20):
+        t.hit(b"hot", b"/hot%d" % n)
+    for client in slow:
+        client.resume_reading()
+        t.scenario.advance(1)
+        client.expect_response(200, large)
+    assert (handler.store.pinned, handler.store.filling, handler.store.held) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("fields", [(), (b"Range: bytes=5-290000",), (b"Cache-Control: no-cache",)])
+def test_a_hit_that_can_not_be_held_passes(talk: Start, fields: tuple[bytes, ...]) -> None:
+    t = talk('{ size = "2MB", largest = "1MB" }')
+    large = b"x" * 300_000
+    for n in range(4):
+        t.store(large, FRESH, b'ETag: "a"', path=b"/%d" % n)
+    slow = []
+    for n in range(3):
+        client = t.client()
+        client.stop_reading()
+        slow.append(t.ask(b"/%d" % n, client=client))
+    asked = t.asked
+    client = t.ask(b"/3", *fields)
+    assert t.asked == asked + 1
+    if b"no-cache" in b"".join(fields):
+        t.answer(b'HTTP/1.1 304 Not Modified\r\nETag: "a"\r\n\r\n', b"/3")
+    t.answer(ok(b"passed"), b"/3", if_none_match=None)
+    client.expect_response(200, b"passed")
+    t.hit(b"", b"/3", b'If-None-Match: "a"', status=304)
+    for client in slow:
+        client.reset()
+    t.scenario.advance(1)
+    t.hit(large, b"/3")

@@ -41,9 +41,11 @@ def counted(store: Store) -> int:
         for tag in entry.tags:
             bearing.setdefault(tag.name, set()).add(entry)
     assert {tag.name: tag.entries for tag in store._tags.values()} == bearing
-    assert {(uri, beside) for uri, others in store._beside.items() for beside in others} == {
+    assert {(uri, beside) for uri, others in store._beside.items() for beside in others.keys} == {
         key for key in store._index if key[1]
     }
+    for uri, others in store._beside.items():
+        assert others.entries == sum(len(store._index[uri, beside]) for beside in others.keys)
     return (
         sum(entry.size for entry in entries)
         + sum(tag.size for tag in store._tags.values())
@@ -197,7 +199,7 @@ def test_nothing_is_stored_where_all_is_held() -> None:
     for entry in held:
         store.hold(entry)
     filling = store.begin(KEY, described())
-    assert filling is not None and not filling.write(bytes(30_000))
+    assert filling is not None and not filling.write(bytes(60_000))  # an eighth comes on top
     assert store.entries == 0 and store.held == store.bytes <= store.budget
     for entry in held:
         store.release(entry)
@@ -340,7 +342,7 @@ def test_a_purge_goes_on_in_steps_while_others_come_and_go() -> None:
 
 
 def test_a_tag_that_very_many_bear_is_purged_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("revproxy.cache.store._STEP", 50)
+    monkeypatch.setattr("revproxy.cache.steps._STEP", 50)
     monkeypatch.setattr("revproxy.cache.store._SNAPSHOT", 200)
     store = Store(64 * MB, MB)
     for n in range(400):
@@ -556,7 +558,9 @@ class Model(RuleBasedStateMachine):
         self.settle()
         store = self.store
         assert store.bytes == counted(store)
-        assert store.bytes <= max(store.budget, store.filling + store.held)
+        on_top = min(store.held, store.budget // 8)
+        assert store.bytes <= max(store.budget + on_top, store.filling + store.held)
+        assert store.pinned == sum(entry.size for entry in set(self.held))
         assert store.evictions == self.gone and store.purges == self.purged
         assert store.filling == sum(filling.size for filling in self.fillings)
         assert store.held == sum(entry.size for entry in set(self.held) if entry.queue is None)
@@ -585,3 +589,54 @@ def test_what_has_left_counts_while_it_is_read() -> None:
     assert store.held == entry.size
     store.release(entry)
     assert (store.bytes, store.held) == (0, 0)
+
+
+def test_what_is_read_slowly_leaves_room_for_the_rest() -> None:
+    store = Store(2 * MB, MB)
+    hot = [put(store, b"hot%d" % n, 10_000) for n in range(40)]
+    for entry in hot * 3:
+        store.hit(entry)
+    held = []
+    for n in range(30):
+        if store.begin((b"%d" % n, b""), described(), 200_000) is None:
+            break
+        entry = put(store, b"%d" % n, 200_000)
+        if store.may_hold(entry):
+            store.hold(entry)
+            held.append(entry)
+    assert 3 <= len(held) <= 5 and store.pinned <= MB
+    assert all(entry.queue is not None for entry in hot)
+    assert store.may_hold(held[0])  # that costs nothing more
+    assert store.may_hold(hot[0])
+    filling = store.begin((b"long", b""), described())
+    assert filling is not None and not filling.write(bytes(300_000))
+    assert store.begin((b"short", b""), described(), 20_000) is not None
+    for entry in held:
+        store.release(entry)
+    assert store.pinned == 0 and store.begin((b"long", b""), described(), 200_000) is not None
+
+
+def test_one_may_always_be_read() -> None:
+    store = Store(200_000, 150_000)
+    entry = put(store, size=90_000)
+    store.resize(100_000).finish()
+    assert store.may_hold(entry)
+
+
+def test_new_tags_take_the_place_of_the_old_ones() -> None:
+    store = Store(MB, MB)
+    entry = put(store, tags=(b"a", b"b"))
+    assert store.refresh(entry, described(), (b"b", b"c")) and store.bytes == counted(store)
+    assert store.purge_tag(b"a").finish() == 0 and [tag.name for tag in entry.tags] == [b"b", b"c"]
+    assert store.refresh(entry, described()) and store.bytes == counted(store)
+    assert store.purge_tag(b"c").finish() == 1 and store.bytes == 0
+
+
+def test_a_uri_has_a_bounded_number_of_entries() -> None:
+    """What one request to it may make invalid is done at once."""
+    store = Store(64 * MB, MB)
+    for n in range(MOST_BESIDE // 8 + 2):
+        for variant in range(8):
+            put(store, (b"u", b"=%d" % n), selected=(b"%d" % variant,))
+    assert store.entries == MOST_BESIDE and store.variants((b"u", b"=1")) == ()
+    assert len(store.variants((b"u", b"=2"))) == 8 and store.bytes == counted(store)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given, strategies as st
 
@@ -127,3 +129,19 @@ def test_garbage_never_raises(text):
 def test_long_lists_take_linear_time():
     assert not is_unmodified(stored(FRESH, 'ETag: "a"'), headers("If-None-Match: " + ", " * 15_000), NOW)
     assert not is_unmodified(stored(FRESH, 'ETag: "a"'), headers('If-None-Match: "' + "x" * 30_000), NOW)
+
+
+@pytest.mark.parametrize(("before", "found"), [(0, True), (200, True), (300, False)])
+def test_a_bounded_number_of_tags_is_looked_at(before, found):
+    tags = ",".join(['"x"'] * before + ['W/"a"'])
+    one = stored("Cache-Control: max-age=9", 'ETag: "a"')
+    assert is_unmodified(one, headers(f"If-None-Match: {tags}"), NOW) is found
+
+
+def test_a_list_of_nothing_is_read_in_bounded_time():
+    one = stored("Cache-Control: max-age=9", 'ETag: "a"')
+    began = time.process_time()
+    for _ in range(50):
+        assert not is_unmodified(one, headers("If-None-Match: " + "," * 30_000 + '"a" x'), NOW)
+        assert not is_unmodified(one, headers("If-None-Match: " + '"b",' * 7000), NOW)
+    assert time.process_time() - began < 0.5

@@ -727,3 +727,35 @@ def test_a_repeated_body_that_can_not_be_compressed_is_an_error_page(play_once, 
     (error,) = scenario.errors
     assert "ZeroDivisionError" in error
     scenario.errors.clear()
+
+
+def test_what_is_not_to_be_transformed_is_not_what_others_get(play_once: Any) -> None:
+    body = b'{"k":"v"},' * 400
+    response = ok(body, b"Content-Type: application/json", b"Cache-Control: max-age=60")
+    scenario = play_once(toml("", route='upstream = "app"\ncache = true\ncompress = { gzip = 1 }'))
+    backend = scenario.backend(ADDRESS)
+    for plain in (True, False):
+        client = scenario.client()
+        fields = (b"Accept-Encoding: gzip", *((b"Cache-Control: no-transform",) if plain else ()))
+        client.send(get(b"/", *fields))
+        backend.expect_request(b"GET", b"/")
+        backend.send(response)
+        message = client.expect_response(200)
+        assert message.get(b"Content-Encoding") == (None if plain else b"gzip")
+    for plain in (True, False, True):
+        client = scenario.client()
+        client.send(get(b"/", b"Accept-Encoding: gzip", *((b"Cache-Control: no-transform",) if plain else ())))
+        message = client.expect_response(200)
+        assert (message.body == body) == plain and b"; hit" in message.all(b"Cache-Status")[-1]
+
+
+def test_events_through_a_cache_are_coded_as_without_one(play_once: Any) -> None:
+    scenario = play_once(toml("", route='upstream = "app"\ncache = true\ncompress = { gzip = 1, zstd = 1 }'))
+    backend = scenario.backend(ADDRESS)
+    for accept, coding in ((b"text/event-stream", b"gzip"), (b"*/*", b"zstd")):
+        client = scenario.client()
+        client.send(get(b"/", b"Accept-Encoding: gzip, zstd", b"Accept: " + accept))
+        backend.expect_request(b"GET", b"/")
+        backend.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+        assert client.expect_head(200).get(b"Content-Encoding") == coding
+        client.close()
