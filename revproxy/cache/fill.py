@@ -202,6 +202,8 @@ class Fill:
             self._failed(BACKEND_BAD_RESPONSE, "304 to a request without preconditions", 1, now)
             child.client_gone(CLIENT_GONE)
             return
+        if any(f[0] in TAG_FIELDS for f in response.headers.fields):
+            response = response.copy()  # they are taken out, and others may share a head that repeats
         shared = self._store(response, first, now)
         source: Entry | Filling | None = self._filling
         if ended:

@@ -19,7 +19,11 @@ SECRET = b"a secret of 64 bytes, which is what the longest of HMAC need....."
 
 @cache
 def bcrypted(password: str, prefix: bytes = b"2b") -> str:
-    return bcrypt.hashpw(password.encode()[:72], b"$2b$04$abcdefghijklmnopqrstuu").replace(b"$2b$", b"$%b$" % prefix).decode()
+    return (
+        bcrypt.hashpw(password.encode()[:72], b"$2b$04$abcdefghijklmnopqrstuu")
+        .replace(b"$2b$", b"$%b$" % prefix)
+        .decode()
+    )
 
 
 @cache

@@ -176,3 +176,10 @@ def test_who_asks_after_a_purge_of_a_tag_gets_nothing_of_before(talk: Any) -> No
     t.answer(ok(b"new", b"Cache-Control: max-age=60", b"Cache-Tag: a"))
     after.expect_response(200, b"new")
     t.hit(b"new")
+
+
+def test_a_tag_of_heads_that_repeat(talk: Start) -> None:
+    t = talk()
+    for n in range(5):  # a pool remembers heads that come twice
+        t.store(b"same", FRESH, b"Cache-Tag: t", path=b"/%d" % n)
+    assert count(purger(t).purge_tag("t")) == 5
