@@ -88,7 +88,6 @@ class Entrance(EnteringWire):
         if said.source is not None:
             bans = self.engine.bans
             if bans is not None and bans.holds(said.source[0]):
-                self.dataReceived = ignore
                 self.cut()
                 return
             refused = self.engine.refuses(said.source[0])

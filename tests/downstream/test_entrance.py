@@ -255,7 +255,7 @@ def test_refusals_name_the_client_behind_the_proxy(door) -> None:
 
 def test_handshakes_behind_the_proxy_count_for_the_client(door) -> None:
     it = door(proxied=lambda peer: True)
-    it.engine._most_per_address = 2
+    it.engine._most_per_address, it.engine._per_address = 2, {}
     talks = [it.meets() for _ in range(2)]
     for talk in talks:
         talk.deliver(V1 + talk.client.hello[:50])
@@ -308,7 +308,7 @@ def test_whoever_may_not_send_one(door) -> None:
 
 def test_connections_are_counted_where_they_come_from(door) -> None:
     it = door(proxied=lambda peer: True)
-    it.engine._most_per_address = 1
+    it.engine._most_per_address, it.engine._per_address = 1, {}
     talk = it.meets()
     talk.deliver(V1)
     talk.lose()
