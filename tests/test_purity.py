@@ -18,7 +18,7 @@ PURE += [
     f"revproxy.cache.{path.stem}" for path in sorted((ROOT / "cache").glob("[!_]*.py")) if path.stem not in _CARRIES_OUT
 ]
 PURE += [
-    "revproxy.limits.address",
+    "revproxy.limits.client",
     "revproxy.limits.bans",
     "revproxy.limits.caps",
     "revproxy.limits.lines",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis.strategies import ip_addresses
 
-from revproxy.limits.address import counted
+from revproxy.limits.client import counted
 
 
 @pytest.mark.parametrize(

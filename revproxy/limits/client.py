@@ -14,8 +14,8 @@ _MAPPED = bytes(10) + b"\xff\xff"
 def counted(address: str) -> str:
     """Under what an address is counted: ``192.0.2.1`` is itself, ``2001:db8::1`` is ``2001:db8::/64``.
 
-    IPv4 in IPv6 (``::ffff:192.0.2.1``) is IPv4; what is no address is itself. 40 ns for IPv4, 80 for an IPv6 address
-    that was asked for lately.
+    IPv4 in IPv6 (``::ffff:192.0.2.1``) is IPv4; what is no address is itself. IPv6 addresses that were asked for lately
+    are remembered.
     """
     return _network(address) if ":" in address else address
 
