@@ -19,8 +19,8 @@ from revproxy.http.forwarding import client_address
 from revproxy.http.h1 import RequestParser
 from revproxy.http.mapping import public_origin
 from revproxy.http.message import Headers, Request
-from revproxy.limits.address import counted
 from revproxy.limits.bans import BanList
+from revproxy.limits.client import counted
 from revproxy.limits.compile import compile_bans
 from revproxy.limits.lines import Lines
 from revproxy.refusals import Refusals

@@ -21,7 +21,7 @@ PURE += [
 ]
 PURE += [f"revproxy.access.{name}" for name in ("networks", "lists", "rules")]
 PURE += [
-    "revproxy.limits.address",
+    "revproxy.limits.client",
     "revproxy.limits.bans",
     "revproxy.limits.caps",
     "revproxy.limits.lines",

@@ -2,7 +2,7 @@
 
 Rules of this module:
 
-* what is banned is what counts as one client (:func:`~revproxy.limits.address.counted`); networks that are
+* what is banned is what counts as one client (:func:`~revproxy.limits.client.counted`); networks that are
   spared never are;
 * a rule looks at the last ``within`` seconds exactly. It remembers at most ``count`` times of an address, and
   :data:`EVENTS` in all; then those of the address that was quiet the longest go, so that a flood from many
@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from revproxy.limits.address import counted
+from revproxy.limits.client import counted
 
 #: Times that a rule remembers, of all addresses: some 5 MB.
 EVENTS = 50_000
@@ -122,7 +122,7 @@ class BanList:
     # -- who is let in
 
     def holds(self, address: str) -> bool:
-        """Whether an address is banned. 60 ns while nobody is, 200 otherwise."""
+        """Whether an address is banned. Two empty calls while nobody is, five otherwise."""
         if not self._bans and self._written is None:
             return False
         return self._holds(address)

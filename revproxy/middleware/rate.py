@@ -23,7 +23,7 @@ from revproxy.config.ratelimit import RateLimit
 from revproxy.fault import HANDLER_FAILED, RATE_LIMITED, ProtocolError
 from revproxy.http.message import Response
 from revproxy.keys import key_reader
-from revproxy.limits.address import address_counter
+from revproxy.limits.client import address_counter
 from revproxy.limits.gcra import Gcra
 from revproxy.limits.rate import Delayed, Limit, Limits, Read, Refused
 from revproxy.limits.ratefields import Policy, Told

@@ -266,13 +266,14 @@ async def _main(ports: tuple[int, int, int], kinds: list[tuple[str, str, int]], 
     accounts: dict[str, Counter[str]] = {}
     tasks = []
     number = 0
+    spread = max(1.0, sum(count for _, _, count in kinds) / 400)  # seconds: they come one after another
     for kind, how, count in kinds:
         account = accounts.setdefault(f"{kind}:{how}", Counter())
         for _ in range(count):
             number += 1
             one = Attacker(ports, how, f"127.0.{1 + number // 250}.{1 + number % 250}", account)
-            tasks.append(asyncio.ensure_future(_go_on(kind, one, one.random.random(), once=once)))
-    await asyncio.sleep(1.2)
+            tasks.append(asyncio.ensure_future(_go_on(kind, one, one.random.random() * spread, once=once)))
+    await asyncio.sleep(spread + 0.2)
     print("begun", flush=True)
     await asyncio.wait(tasks, timeout=seconds)
     for task in tasks:

@@ -342,6 +342,18 @@ def test_written_addresses_are_never_let_in(play_once):
     assert status(scenario, scenario.client("198.51.100.1")) == 200
 
 
+def test_a_banned_client_behind_a_balancer_is_cut(play_once):
+    proxied = toml("bans = true").replace('"tcp:8080"', '"tcp:8080"\nproxy_protocol = ["203.0.113.7"]')
+    scenario = play_once(proxied)
+    scenario.engine.bans.ban("192.0.2.66", 60)
+    balanced = scenario.client()
+    balanced.send(b"PROXY TCP4 192.0.2.66 192.0.2.1 1234 80\r\n" + get())
+    balanced.expect_reset()
+    other = scenario.client()
+    other.send(b"PROXY TCP4 192.0.2.67 192.0.2.1 1234 80\r\n")
+    assert status(scenario, other) == 200
+
+
 def test_banned_by_hand(play_once):
     scenario = play_once(toml("bans = true"))
     client = scenario.client()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 from hypothesis.strategies import ip_addresses
 
-from revproxy.limits.address import address_counter, counted
+from revproxy.limits.client import address_counter, counted
 
 
 def test_ipv4_counts_by_address() -> None:
