@@ -122,7 +122,7 @@ ROUTE = {
     "match.client = '10.0.0.1/8'": 'F:7: routes[0].match.client: "10.0.0.1/8" has bits set behind its prefix; '
     'did you mean "10.0.0.0/8"?',
     "match.client = 'privat'": 'F:7: routes[0].match.client: "privat" is not a network; '
-    'write a network such as "10.0.0.0/8", an address, "private" or "loopback"; did you mean "private"?',
+    'write a network such as "10.0.0.0/8", an address, "private", "loopback" or "all"; did you mean "private"?',
     "match.scheme = 'htps'": 'F:7: routes[0].match.scheme: "htps" is not known here; write "http" or "https"; '
     'did you mean "https"?',
     "match.listen = 'tcp:8081'": 'F:7: routes[0].match.listen: no listener is named "tcp:8081"; '

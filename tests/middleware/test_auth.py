@@ -297,7 +297,8 @@ def test_underscores_are_no_way_around_it():
 
 def test_a_route_without_auth_is_as_before():
     here = World(load_text(toml()))
-    assert "Remote-User: root" in seen(here.get("/", "a", "Remote-User: root"))
+    assert "X-Staff: root" in seen(here.get("/", "a", "X-Staff: root"))
+    assert "root" not in seen(here.get("/", "a", "Remote-User: root"))  # a stranger's word is dropped everywhere
 
 
 # -- the cache
