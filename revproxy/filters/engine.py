@@ -279,9 +279,9 @@ class RuleSet:
                     self._header.search(value, "header", name, report)
 
     def _look_at_agent(self, agent: bytes, report: Report) -> None:
-        before = len(report.hits)
         self._agent.search(agent, "header", b"user-agent", report)
-        if len(agent) <= _AGENT and len(report.hits) == before:
+        # a rule that has found something elsewhere is not tried again, and says nothing of the agent
+        if len(agent) <= _AGENT and not report.hits:
             if len(self._agents) >= _AGENTS:
                 self._agents.clear()
             self._agents[agent] = None

@@ -60,6 +60,12 @@ def test_fields_with_secrets_are_not_looked_at() -> None:
         assert found(b"/", (name, attack)).score >= 5, name
 
 
+def test_an_agent_is_not_harmless_because_its_rule_found_something_before() -> None:
+    rules, agent = RuleSet(), (b"user-agent", b"${jndi:ldap://x/a}")
+    assert found(b"/?q=$%7Bjndi:ldap://x/a%7D", agent, rules=rules).hits
+    assert found(b"/", agent, rules=rules).hits
+
+
 def test_agents_that_are_remembered_are_bounded() -> None:
     rules = RuleSet()
     for number in range(3000):
