@@ -22,13 +22,14 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from revproxy.errorpages import fault_page, reason
+from revproxy.delivery import Delivery
+from revproxy.errorpages import fault_page
 from revproxy.fault import CLIENT_BODY_TOO_LARGE, CLIENT_GONE, HANDLER_FAILED, NO_ROUTE, Fault
 from revproxy.hooks import BodyPrefix, run_hooks
 from revproxy.http.forwarding import given_request_id
 from revproxy.http.message import Answer, Headers, Request, Response
 from revproxy.requestid import new_request_id
-from revproxy.stream import ASKED, ASKING, DONE, HEAD, NO, REQUEST_END, RESPONSE_END, SWITCH, TABLE, TUNNEL, Filter
+from revproxy.stream import ASKED, ASKING, DONE, NO, REQUEST_END, TABLE, TUNNEL, Filter
 from revproxy.wire import NO_PEER
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ _log = Logger()
 HELD = 64 * 1024
 
 
-class Exchange:
+class Exchange(Delivery):
     """One request on its way: see the steps at the top of this module.
 
     :ivar engine: what all exchanges share.
@@ -71,10 +72,9 @@ class Exchange:
     """
 
     __slots__ = (
-        "_context", "_request_id", "asked", "backend", "client", "connect_time", "delivering", "detail",
-        "early_body", "early_end", "engine", "fault", "filter", "first_byte_time", "held", "held_size", "identity",
-        "max_body", "note", "on_finished", "origin", "prefix", "quota", "received", "repeats", "replay", "request",
-        "response", "route", "sent", "sink", "started", "state", "trailers", "tried", "tries", "waiting",
+        "_context", "_request_id", "asked", "backend", "connect_time", "detail", "held_size", "identity",
+        "max_body", "note", "on_finished", "origin", "prefix", "quota", "received", "repeats", "replay", "trailers",
+        "tried", "tries", "waiting",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, client: Any, request: Request) -> None:
@@ -266,147 +266,6 @@ class Exchange:
             if self.prefix is not None:
                 self.prefix.check()
 
-    # -- 7 and 8: the response
-
-    def response_head(self, response: Response, first: bytes = b"", ended: bool = False) -> None:
-        """A head from the sink, with what is there of its body; 1xx heads may come before."""
-        if response.status < 200:
-            self.client.write_head(response)
-            return
-        self.response = response
-        engine = self.engine
-        if engine.log is not None:
-            self.first_byte_time = engine.seconds() - self.started
-        route = self.route
-        if route is not None and route.response_hooks:
-            made = None
-            if route.at_once is not None:
-                if ended:
-                    made = route.at_once(self, response, first)
-                if made is None and response.block is not None:
-                    self.response = response.copy()
-            if made is None:
-                self._hooked(route.backend_response, first, ended)
-                return
-            response = self.response
-            first = made
-        elif not ended:
-            self.pass_head(first, False)
-            return
-        self.sent = len(first)
-        self.state = DONE
-        self.finish()
-        self.client.write_head(response, first, True)  # 8
-
-    def _hooked(self, hooks: tuple[Any, ...], first: bytes, ended: bool) -> None:
-        run_hooks(self, hooks, 0, lambda: self._deliver(first, ended))
-
-    def _deliver(self, first: bytes, ended: bool) -> None:
-        route = self.route
-        if route is not None and route.client_response and not self.delivering:
-            # an answer of one of these hooks, or the page for its failure, does not come by here again
-            self.delivering = True
-            run_hooks(self, route.client_response, 0, lambda: self._send_head(first, ended))
-        else:
-            self._send_head(first, ended)
-
-    def _send_head(self, first: bytes, ended: bool) -> None:
-        if self.early_body:
-            first += self.early_body
-            self.early_body = b""
-        if self.filter is not None:
-            self.filter.begin(first, ended)
-        else:
-            self.pass_head(first, ended)
-
-    def pass_head(self, first: bytes, ended: bool) -> None:
-        """8: the head goes out, with what is there of the body. A filter says when."""
-        self.sent = len(first)
-        if ended:
-            # over before the client's side goes on to its next request: their lines are in order
-            self.state = DONE
-            self.finish()
-        else:
-            state = self.state = TABLE[self.state][HEAD]
-            assert state != NO, "two response heads"
-        self.client.write_head(self.response, first, ended)  # 8
-        if self.early_end is not None and not ended:
-            self.response_end(self.early_end)
-
-    def serve(self, response: Response, first: bytes, ended: bool) -> None:
-        """A response that went through the backend's side before: from a store, or from a :meth:`child`."""
-        self.response = response
-        engine = self.engine
-        if engine.log is not None:
-            self.first_byte_time = engine.seconds() - self.started
-        route = self.route
-        if route is not None and route.client_response:
-            self._deliver(first, ended)
-        elif ended:
-            self.sent = len(first)
-            self.state = DONE
-            self.finish()
-            self.client.write_head(response, first, True)  # 8
-        else:
-            self._send_head(first, False)
-
-    def response_body(self, data: bytes) -> None:
-        """Body bytes from the sink."""
-        if self.state <= ASKED:  # the head still waits for a hook; a transport may hand on more than it was asked for
-            self.early_body += data
-            return
-        if self.filter is not None:
-            self.filter.feed(data)
-            return
-        self.sent += len(data)
-        self.client.write_body(data)
-
-    def pass_body(self, data: bytes) -> None:
-        """What a filter made of body bytes."""
-        self.sent += len(data)
-        self.client.write_body(data)
-
-    def response_end(self, trailers: Sequence[Any] = ()) -> None:
-        """The sink's body is complete."""
-        if self.state == DONE:
-            return
-        if self.state in (ASKING, ASKED) and self.response is not None:
-            self.early_end = trailers  # the head still waits for a hook
-            return
-        if self.filter is not None:
-            self.filter.end(trailers)
-            return
-        state = self.state = TABLE[self.state][RESPONSE_END]
-        assert state != NO, "the end of a response before its head"
-        if state == DONE:
-            self.finish()
-        self.client.end(trailers)
-
-    def switch(self, response: Response, first: bytes) -> None:
-        """101: from here on the verbs carry bytes both ways (RFC 9110 7.8)."""
-        state = TABLE[self.state][SWITCH]
-        assert state != NO, "101 before the end of the request"
-        self.response = response
-        self.first_byte_time = self.engine.seconds() - self.started
-        self.state = state
-        self.sent = len(first)
-        self.client.write_head(response, first)
-
-    def answer(self, answer: Answer) -> None:
-        """Answer with a response of ours; whatever the sink still had is dropped."""
-        sink, self.sink = self.sink, None
-        if sink is not None:
-            sink.abort(HANDLER_FAILED if self.fault is None else self.fault)
-        self.held = None
-        self._drop_filter()
-        headers = answer.headers.copy()
-        status = answer.status
-        if b"content-length" not in headers and status >= 200 and status not in (204, 304):
-            headers.add(b"Content-Length", b"%d" % len(answer.body))
-        self.response = Response(status, headers, reason=reason(status), length=len(answer.body))
-        body = b"" if self.request.method == b"HEAD" or status in (204, 304) else answer.body
-        self._deliver(body, True)
-
     # -- failure
 
     def fail(self, fault: Fault, detail: str = "", retry_after: int = 0) -> None:
@@ -455,11 +314,6 @@ class Exchange:
         if self.waiting is not None:
             self.waiting.cancel()
         self.finish()
-
-    def _drop_filter(self) -> None:
-        if self.filter is not None:
-            self.filter.drop()
-            self.filter = None
 
     def when_finished(self, call: Callable[[Exchange], None]) -> None:
         """Have ``call`` called when it is over, however it ends: once, after what was asked for before."""

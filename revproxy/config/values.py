@@ -18,9 +18,9 @@ from revproxy.config import tokens, variables
 from revproxy.config.errors import Wrong, nearest, show, wrong
 from revproxy.config.hosts import NETWORK_HINT, cors_origin, host_name, host_pattern, network, upstream_host
 from revproxy.config.identities import identity
+from revproxy.config.numbers import above_zero, byte_rate, integer, octets, plain_name, request_rate, seconds, string
+from revproxy.config.patterns import agent_pattern, compile_regex, linear_pattern, regex
 from revproxy.config.portions import ban_condition, portion, retry_condition, status_class, status_range, tier
-from revproxy.config.units import MOST_REQUESTS, Requests, parse_duration, parse_rate, parse_requests, parse_size
-from revproxy.filters.linear import NotLinear, compile_pattern
 from revproxy.filters.rules import OWN
 from revproxy.http.target import normalise_path
 
@@ -51,114 +51,36 @@ _MEDIA = re.compile(r"[!#$&^_.+\-0-9A-Za-z]+/(?:[!#$&^_.+\-0-9A-Za-z]+|\*)")
 _SUFFIX = re.compile(r"\*\+[!#$&^_.\-0-9A-Za-z]+")
 _URL = re.compile(r"(?:https?:|\$\{?scheme\}?:)?//[^/\s]", re.IGNORECASE)
 
-_DURATION_HINT = 'write a number with a unit such as "250ms", "5s", "2m", "1h"'
-_SIZE_HINT = 'write a number with a unit such as "64KB", "1MB", "1GB", or plain bytes'
-_REQUESTS_HINT = f'write 1 to {MOST_REQUESTS} requests and a unit, such as "100/s", "20/m", "1000/h", "5000/d"'
-_RATE_HINT = 'write a rate such as "100/s", "1000/m", "240B/s", "1MB/s"'
-
-
-def _string(value: object, what: str, expected: str = "") -> str:
-    if not isinstance(value, str):
-        raise wrong(value, f"is not {what}", expected or "write a string in quotes")
-    return value
-
 
 def _text(value: object) -> str:
-    return _string(value, "a string")
-
-
-def _name(value: object) -> str:
-    text = _string(value, "a string")
-    if not text or text != text.strip() or not text.isprintable():
-        raise wrong(text, "can't be used here", "write a text that is not empty and has no control characters")
-    return text
-
-
-def _seconds(value: object) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        raise wrong(value, "is not a duration", _DURATION_HINT, f"{value}s" if value >= 0 else None)
-    try:
-        return parse_duration(_string(value, "a duration", _DURATION_HINT))
-    except ValueError as error:
-        longer = str(error).startswith("longer")
-        raise wrong(value, "is too long" if longer else "is not a duration", _DURATION_HINT) from None
-
-
-def _bytes(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        if 0 <= value < 2**63:
-            return value
-        raise wrong(value, "is not a size", _SIZE_HINT)
-    try:
-        return parse_size(_string(value, "a size", _SIZE_HINT))
-    except ValueError:
-        raise wrong(value, "is not a size", _SIZE_HINT) from None
-
-
-def _rate(value: object) -> float:
-    try:
-        return parse_rate(_string(value, "a rate", _RATE_HINT))
-    except ValueError:
-        raise wrong(value, "is not a rate", _RATE_HINT) from None
-
-
-def _request_rate(value: object) -> Requests:
-    if isinstance(value, int) and not isinstance(value, bool):
-        raise wrong(value, "is not a rate", _REQUESTS_HINT, f"{value}/s" if value > 0 else None)
-    try:
-        return parse_requests(_string(value, "a rate", _REQUESTS_HINT))
-    except ValueError:
-        raise wrong(value, "is not a rate of requests", _REQUESTS_HINT) from None
-
-
-def _above_zero(parser: Callable[[object], Any]) -> Callable[[object], Any]:
-    def parse(value: object) -> Any:
-        result = parser(value)
-        if not result:
-            raise wrong(value, "is too little", "write more than zero")
-        return result
-
-    return parse
-
-
-def _integer(least: int, most: int, what: str = "a number") -> Callable[[object], int]:
-    bounds = f"from {least} to {most}" if most < 2**31 else f"of {least} or more"
-
-    def parse(value: object) -> int:
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise wrong(value, f"is not {what}", f"write a whole number {bounds}")
-        if not least <= value <= most:
-            raise wrong(value, "is out of range", f"write a whole number {bounds}")
-        return value
-
-    return parse
+    return string(value, "a string")
 
 
 def _network(value: object) -> str:
-    return network(_string(value, "a network", NETWORK_HINT))
+    return network(string(value, "a network", NETWORK_HINT))
 
 
 def _network_or_file(value: object) -> str:
-    text = _string(value, "a network", f'{NETWORK_HINT}, or "file:PATH"')
+    text = string(value, "a network", f'{NETWORK_HINT}, or "file:PATH"')
     if not text.startswith("file:"):
         return network(text)
-    return f"file:{_name(text.removeprefix('file:'))}"
+    return f"file:{plain_name(text.removeprefix('file:'))}"
 
 
 def _cors_origin(value: object) -> str:
-    return cors_origin(_string(value, "an origin"))
+    return cors_origin(string(value, "an origin"))
 
 
 def _host(value: object) -> str:
-    return host_name(_string(value, "a host"))
+    return host_name(string(value, "a host"))
 
 
 def _host_pattern(value: object) -> str:
-    return host_pattern(_string(value, "a host", 'write "example.com" or "*.example.com"'))
+    return host_pattern(string(value, "a host", 'write "example.com" or "*.example.com"'))
 
 
 def _upstream_host(value: object) -> str:
-    return upstream_host(_string(value, "a host", 'write "preserve", "backend" or a name such as "example.com"'))
+    return upstream_host(string(value, "a host", 'write "preserve", "backend" or a name such as "example.com"'))
 
 
 def _plain_path(text: str, hint: str) -> str:
@@ -181,14 +103,14 @@ def _plain_path(text: str, hint: str) -> str:
 
 def _path(value: object) -> str:
     hint = 'write a path that begins with "/"'
-    return _plain_path(_string(value, "a path", hint), hint)
+    return _plain_path(string(value, "a path", hint), hint)
 
 
 def _path_pattern(value: object) -> str:
     hint = 'write "/exact", "/below/*", "/begins*" or "~" and a regular expression'
-    text = _string(value, "a path", hint)
+    text = string(value, "a path", hint)
     if text.startswith("~"):
-        _compile(text, text[1:])
+        compile_regex(text, text[1:])
         return text
     if text == "*":
         raise wrong(text, "is not a path", hint, "/*")
@@ -198,21 +120,8 @@ def _path_pattern(value: object) -> str:
     return _plain_path(stem, hint) + text[len(stem) :]
 
 
-def _compile(written: str, pattern: str) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise wrong(written, "is not a regular expression", str(error)) from None
-
-
-def _regex(value: object) -> str:
-    text = _string(value, "a regular expression")
-    _compile(text, text)
-    return text
-
-
 def _token(value: object, what: str, expected: str = "") -> str:
-    text = _string(value, what)
+    text = string(value, what)
     if not _TOKEN.fullmatch(text):
         raise wrong(text, f"is not {what}", expected or "letters, digits and !#$%&'*+-.^_`|~ are allowed")
     return text
@@ -230,17 +139,6 @@ def _method_or_any(value: object) -> str:
     return "*" if value == "*" else _method(value)
 
 
-def _agent_pattern(value: object) -> str:
-    text = _name(value)
-    try:
-        text.encode("latin-1")
-    except UnicodeEncodeError:
-        raise wrong(text, "is in no user agent", "fields are bytes of ASCII, or of Latin-1 at most") from None
-    if text.startswith("~"):
-        _compile(text, text[1:])
-    return text
-
-
 def _field_name(value: object) -> str:
     return _token(value, "a header name").lower()
 
@@ -255,7 +153,7 @@ def _changed_field(value: object) -> str:
 
 
 def _field_value(value: object) -> str:
-    text = _string(value, "a header value")
+    text = string(value, "a header value")
     if _CONTROL.search(text):
         raise wrong(text, "is not a header value", "it has control characters")
     return text
@@ -274,7 +172,7 @@ def _cookie_name(value: object) -> str:
 
 
 def _media_type(value: object) -> str:
-    text = _string(value, "a media type")
+    text = string(value, "a media type")
     if not _MEDIA.fullmatch(text):
         raise wrong(
             text, "is not a media type", 'write one such as "application/json" or "image/*", without parameters'
@@ -283,7 +181,7 @@ def _media_type(value: object) -> str:
 
 
 def _type_pattern(value: object) -> str:
-    text = _string(value, "a media type")
+    text = string(value, "a media type")
     if not _MEDIA.fullmatch(text) and not _SUFFIX.fullmatch(text):
         raise wrong(text, "is not a media type", 'write one such as "text/html", "text/*" or "*+json"')
     return text.lower()
@@ -297,7 +195,7 @@ def _protocol(value: object) -> str:
 
 
 def _pseudonym(value: object) -> str:
-    text = _string(value, "a name for Via")
+    text = string(value, "a name for Via")
     name, _, port = text.partition(":")
     if not _TOKEN.fullmatch(name) or (port and not port.isdigit()):
         raise wrong(text, "is not a name for Via", 'write a word such as "revproxy", or "off"')
@@ -317,7 +215,7 @@ def _location(value: object) -> str:
 
 def _target(value: object) -> str:
     hint = 'write a path that begins with "/", with a query if need be'
-    text = _string(value, "a target", hint)
+    text = string(value, "a target", hint)
     if not text.startswith("/"):
         raise wrong(text, "is not a target", hint, f"/{text}" if text and text[0].isalnum() else None)
     if not all("!" <= character <= "~" for character in text) or "#" in text:
@@ -334,7 +232,7 @@ def _path_template(value: object) -> str:
 
 def _reference(value: object) -> str:
     hint = 'write "module:name", such as "mysite.hooks:check"'
-    text = _string(value, "a reference", hint)
+    text = string(value, "a reference", hint)
     if not _REFERENCE.fullmatch(text):
         near = re.sub(r"\.(\w+)$", r":\1", text)
         raise wrong(text, "is not a reference", hint, near if _REFERENCE.fullmatch(near) else None)
@@ -343,14 +241,14 @@ def _reference(value: object) -> str:
 
 def _key(value: object) -> str:
     hint = 'write "client", "path", "header:NAME", "cookie:NAME", "query:NAME" or "module:callable"'
-    text = _string(value, "a key", hint)
+    text = string(value, "a key", hint)
     kind, colon, name = text.partition(":")
     if text in ("client", "path"):
         return text
     if colon and kind in ("header", "cookie", "query"):
         if kind == "header":
             return f"header:{_field_name(name)}"
-        return f"{kind}:{_cookie_name(name) if kind == 'cookie' else _name(name)}"
+        return f"{kind}:{_cookie_name(name) if kind == 'cookie' else plain_name(name)}"
     if not _REFERENCE.fullmatch(text):
         raise wrong(text, "is not a key", hint)
     return text
@@ -359,18 +257,7 @@ def _key(value: object) -> str:
 def _rule_id(value: object) -> int:
     if isinstance(value, str) and value.isascii() and value.isdigit():
         value = int(value[:9])
-    return _integer(1, 999_999, "a rule's number")(value)
-
-
-def _linear_pattern(value: object) -> str:
-    text = _string(value, "a pattern", "write a regular expression in quotes")
-    if not text:
-        raise wrong(text, "can't be used here", "write a regular expression that is not empty")
-    try:
-        compile_pattern(text, ignore_case=True)
-    except NotLinear as error:
-        raise wrong(text, "is no pattern of bounded time", str(error)) from None
-    return text
+    return integer(1, 999_999, "a rule's number")(value)
 
 
 def _limit_key(value: object) -> str:
@@ -378,7 +265,7 @@ def _limit_key(value: object) -> str:
         'write "client", "route", "client_certificate", "path", "header:NAME", "cookie:NAME", "query:NAME" '
         'or "module:callable"'
     )
-    text = _string(value, "a key", hint)
+    text = string(value, "a key", hint)
     if text in ("route", "client_certificate"):
         return text
     if ":" not in text and text not in ("client", "path"):
@@ -387,14 +274,14 @@ def _limit_key(value: object) -> str:
 
 
 def _policy_name(value: object) -> str:
-    text = _string(value, "a name")
+    text = string(value, "a name")
     if not _POLICY.fullmatch(text):
         raise wrong(text, "is not a name for a limit", 'clients read it: up to 64 letters, digits and "_.-"')
     return text
 
 
 def _secret(value: object) -> str:
-    text = _name(value)
+    text = plain_name(value)
     if len(text) < 16:
         raise Wrong("too short for a secret; write 16 characters or more", found="a secret")
     return text
@@ -403,35 +290,35 @@ def _secret(value: object) -> str:
 #: The words of :mod:`revproxy.config.model` and who reads them.
 PARSERS: dict[str, Callable[[object], Any]] = {
     "ban condition": ban_condition,
-    "agent pattern": _agent_pattern,
-    "brotli level": _integer(0, 11, "a level"),
+    "agent pattern": agent_pattern,
+    "brotli level": integer(0, 11, "a level"),
     "changed field": _changed_field,
     "cookie name": _cookie_name,
     "cors origin": _cors_origin,
-    "count": _integer(1, 2**31),
-    "count or zero": _integer(0, 2**31),
-    "duration": _above_zero(_seconds),
-    "duration or zero": _seconds,
-    "error status": _integer(400, 599, "a status"),
+    "count": integer(1, 2**31),
+    "count or zero": integer(0, 2**31),
+    "duration": above_zero(seconds),
+    "duration or zero": seconds,
+    "error status": integer(400, 599, "a status"),
     "field name": _field_name,
     "field value": _field_value,
-    "gzip level": _integer(1, 9, "a level"),
+    "gzip level": integer(1, 9, "a level"),
     "host": _host,
     "host pattern": _host_pattern,
     "identity": identity,
-    "IPv4 prefix": _integer(1, 32, "a prefix"),
-    "IPv6 prefix": _integer(1, 128, "a prefix"),
+    "IPv4 prefix": integer(1, 32, "a prefix"),
+    "IPv6 prefix": integer(1, 128, "a prefix"),
     "key": _key,
     "key hash": tokens.hashed_key,
-    "linear pattern": _linear_pattern,
+    "linear pattern": linear_pattern,
     "limit key": _limit_key,
     "location": _location,
     "media type": _media_type,
     "method": _method,
     "method or any": _method_or_any,
-    "name": _name,
+    "name": plain_name,
     "network": _network,
-    "own rule id": _integer(OWN, 999_999, "a number of rules of your own"),
+    "own rule id": integer(OWN, 999_999, "a number of rules of your own"),
     "network or file": _network_or_file,
     "password hash": tokens.hashed_password,
     "path": _path,
@@ -439,21 +326,21 @@ PARSERS: dict[str, Callable[[object], Any]] = {
     "path template": _path_template,
     "percent": portion(None),
     "policy name": _policy_name,
-    "port": _integer(1, 65535, "a port"),
+    "port": integer(1, 65535, "a port"),
     "protocol": _protocol,
     "pseudonym": _pseudonym,
-    "rate": _above_zero(_rate),
+    "rate": above_zero(byte_rate),
     "reference": _reference,
-    "refusal status": _integer(400, 599, "a status of a refusal"),
-    "regex": _regex,
-    "request rate": _request_rate,
+    "refusal status": integer(400, 599, "a status of a refusal"),
+    "regex": regex,
+    "request rate": request_rate,
     "retry condition": retry_condition,
     "rule id": _rule_id,
     "secret": _secret,
     "share": portion(1.0),
-    "size": _above_zero(_bytes),
-    "size or zero": _bytes,
-    "status": _integer(200, 599, "a status"),
+    "size": above_zero(octets),
+    "size or zero": octets,
+    "status": integer(200, 599, "a status"),
     "status class": status_class,
     "status range": status_range,
     "target": _target,
@@ -464,7 +351,7 @@ PARSERS: dict[str, Callable[[object], Any]] = {
     "token place": tokens.place,
     "type pattern": _type_pattern,
     "upstream host": _upstream_host,
-    "zstd level": _integer(1, 19, "a level"),
+    "zstd level": integer(1, 19, "a level"),
 }
 
 
