@@ -189,7 +189,9 @@ class Delivery:
         status = answer.status
         if b"content-length" not in headers and status >= 200 and status not in (204, 304):
             headers.add(b"Content-Length", b"%d" % len(answer.body))
-        self.response = Response(status, headers, reason=reason(status), length=len(answer.body))
+        # RFC 9110 8.6: none in a 204, and a 304 says nothing of its own
+        length = None if status in (204, 304) else len(answer.body)
+        self.response = Response(status, headers, reason=reason(status), length=length)
         body = b"" if self.request.method == b"HEAD" or status in (204, 304) else answer.body
         self._deliver(body, True)
 
