@@ -18,6 +18,7 @@ _CONFIG = """
 [server]
 timeouts = { head = "2s", body = "3s", keep_alive = "3s" }
 minimum_rate = { rate = "1KB/s", over = "2s" }
+rate_limit = { rate = "20/s", burst = 40 }
 [server.limits]
 connections_per_address = 16
 requests_per_address = 8
@@ -81,7 +82,7 @@ def test_attack(tmp_path: Path, attackers: int, seconds: float) -> None:
         assert good.at(0.99) < (SERVED if attackers > 200 else SERVED_SHORT)
         assert most - before < GROWN
         # the log says who was stopped, and by what
-        assert {"client-h2-flood", "client-gone"} & words.keys()  # what came first of taking back requests
+        assert {"client-h2-flood", "client-gone", "rate-limited"} & words.keys()  # what came first of many requests
         assert {"client-head-too-large", "no-route"} <= faults.keys()
         if attackers > 200:  # else there may be no time for so many
             assert {"client-head-too-large", "no-route", "too-many-connections-from-address"} <= words.keys()
