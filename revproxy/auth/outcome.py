@@ -59,7 +59,7 @@ class Refusal:
     detail: str = ""
     challenge: bytes = b""
     answer: Answer | None = None
-    retry_after: int = 1
+    retry_after: int = 0
 
 
 def claim_text(value: Any) -> str:

@@ -68,6 +68,7 @@ def test_a_proxy_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, capsys: 
 
 
 @linux
+@pytest.mark.slow
 def test_a_tiny_run_of_revproxy_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(proxies, "find", lambda command: None)  # so that the origin is ours, too
     workloads = ["small", "close", "download", "upload"]

@@ -131,6 +131,7 @@ def test_a_short_lived_certificate_is_renewed_in_time(stage: Stage, peer: Callab
     running.finish()
 
 
+@pytest.mark.slow
 def test_a_restart_orders_nothing_and_other_names_use_the_account(stage: Stage, peer: Callable[[str], str]) -> None:
     pebble = Pebble(stage, peer)
     first = keeps(stage, pebble, http=pebble.http)
@@ -154,6 +155,7 @@ def test_many_that_share_a_folder_order_once(stage: Stage, peer: Callable[[str],
     assert sum(running.output.count("the ACME authority issued") for running in several) == 1
 
 
+@pytest.mark.slow
 def test_one_that_is_killed_leaves_the_lock_free(stage: Stage, peer: Callable[[str], str]) -> None:
     pebble = Pebble(stage, peer, "PEBBLE_VA_NOSLEEP=0", "PEBBLE_VA_SLEEPTIME=100")
     killed = keeps(stage, pebble, "killed", http=pebble.http)
@@ -175,6 +177,7 @@ def test_a_name_that_can_not_be_proved(stage: Stage, peer: Callable[[str], str])
     running.finish()
 
 
+@pytest.mark.slow
 def test_an_authority_that_is_not_trusted(stage: Stage, peer: Callable[[str], str]) -> None:
     pebble = Pebble(stage, peer)
     (stage.folder / "wrong.pem").write_bytes(authority("Another CA").pem)

@@ -168,11 +168,11 @@ BLOCK = words(MB)
     ("coding", "compress", "framing", "blocks"),
     [
         ("gzip", "true", "length", 50),
-        ("gzip", "true", "chunked", 50),
-        ("gzip", "{ gzip = 9 }", "length", 10),
+        pytest.param("gzip", "true", "chunked", 50, marks=pytest.mark.slow),
+        pytest.param("gzip", "{ gzip = 9 }", "length", 10, marks=pytest.mark.slow),
         ("br", "true", "length", 50),
-        ("br", "{ br = 11 }", "chunked", 10),
-        ("zstd", "true", "length", 50),
+        pytest.param("br", "{ br = 11 }", "chunked", 10, marks=pytest.mark.slow),
+        pytest.param("zstd", "true", "length", 50, marks=pytest.mark.slow),
     ],
 )
 def test_a_large_body_holds_nobody_up(stage: Stage, coding: str, compress: str, framing: str, blocks: int) -> None:

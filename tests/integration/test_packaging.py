@@ -79,7 +79,10 @@ def fresh_environment(folder: Path) -> Path:
     return folder / "bin" / "python"
 
 
-@pytest.fixture(scope="module", params=["wheel", "sdist", "editable"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param("wheel", marks=pytest.mark.slow), pytest.param("sdist", marks=pytest.mark.slow), "editable"],
+)
 def installed(
     request: pytest.FixtureRequest, source: Path, archives: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:

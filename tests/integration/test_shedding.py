@@ -9,6 +9,8 @@ import asyncio
 import time
 from collections.abc import Iterator
 
+import pytest
+
 from tests.integration.harness import Stage
 
 #: Seconds that each request keeps the reactor busy, and clients that ask again and again: without shedding each of them
@@ -68,6 +70,7 @@ def _median(took: list[float]) -> float:
     return sorted(took)[len(took) // 2]
 
 
+@pytest.mark.slow
 def test_those_who_are_let_in_are_served_in_time(stage: Stage) -> None:
     (stage.folder / "busy.py").write_text(_HOOK)
     medians = {}

@@ -153,7 +153,7 @@ def kill(origin: Origin, load: Load, how: str) -> tuple[float, float, int]:
     return *origin.dies(), sent
 
 
-how_killed = pytest.mark.parametrize("how", ["running", "stopped"])
+how_killed = pytest.mark.parametrize("how", [pytest.param("running", marks=pytest.mark.slow), "stopped"])
 
 
 @soaked
@@ -211,7 +211,7 @@ def test_post_while_one_is_killed(stage: Stage, origins: list[Origin], how: str,
 
 
 @soaked
-@pytest.mark.parametrize("how", ["silent", "stopped"])
+@pytest.mark.parametrize("how", ["silent", pytest.param("stopped", marks=pytest.mark.slow)])
 def test_one_never_answers(stage: Stage, origins: list[Origin], how: str, times: int) -> None:
     proxy = proxy_of(stage, origins, route='retry = { per_try = "500ms" }')
     load = load_on(stage, proxy.port)
@@ -243,6 +243,7 @@ def bursts(entries: list[Entry], gap: float) -> list[list[Entry]]:
     return groups
 
 
+@pytest.mark.slow
 @soaked
 def test_one_answers_500_to_everything(stage: Stage, origins: list[Origin], times: int) -> None:
     """Clients see 5 in a row and those on their way by then; after each ejection, twice as long, a few tries."""
@@ -300,6 +301,7 @@ def test_one_comes_back_and_checks_see_it(stage: Stage, origins: list[Origin], t
     assert load.bad() == []
 
 
+@pytest.mark.slow
 @soaked
 def test_one_comes_back_and_nothing_checks(stage: Stage, origins: list[Origin], times: int) -> None:
     proxy = proxy_of(stage, origins, 'passive = { eject = "1s", eject_most = "1s" }')
@@ -321,7 +323,7 @@ def test_one_comes_back_and_nothing_checks(stage: Stage, origins: list[Origin], 
 
 
 @soaked
-@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("method", [pytest.param("GET", marks=pytest.mark.slow), "POST"])
 def test_all_close_kept_connections(stage: Stage, origins: list[Origin], method: str, times: int) -> None:
     for origin in origins:
         origin.becomes("closes")
@@ -354,6 +356,7 @@ def test_what_others_make_of_it(
 # -- 6. all fail
 
 
+@pytest.mark.slow
 @soaked
 def test_all_are_dead(stage: Stage, origins: list[Origin], times: int) -> None:
     proxy = proxy_of(stage, origins)
@@ -370,6 +373,7 @@ def test_all_are_dead(stage: Stage, origins: list[Origin], times: int) -> None:
     assert load.slowest() < 1
 
 
+@pytest.mark.slow
 @soaked
 def test_retries_do_not_multiply(stage: Stage, origins: list[Origin], times: int) -> None:
     for origin in origins:
@@ -392,6 +396,7 @@ def test_retries_do_not_multiply(stage: Stage, origins: list[Origin], times: int
 # -- 7. one dies again and again
 
 
+@pytest.mark.slow
 @soaked
 def test_one_dies_again_and_again(stage: Stage, origins: list[Origin], times: int) -> None:
     proxy = proxy_of(stage, origins, 'passive = { eject = "100ms", eject_most = "200ms" }')
@@ -413,6 +418,7 @@ def test_one_dies_again_and_again(stage: Stage, origins: list[Origin], times: in
 # -- 8. one is slow
 
 
+@pytest.mark.slow
 @soaked
 @pytest.mark.parametrize("balance", ["two-choices", pytest.param("least-requests", marks=pytest.mark.slow)])
 def test_a_slow_one_gets_little(stage: Stage, origins: list[Origin], balance: str, times: int) -> None:
