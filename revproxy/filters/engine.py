@@ -11,15 +11,15 @@ Rules of this module:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from urllib.parse import unquote_to_bytes
 
 from attrs import define, field, frozen
 
 from revproxy.accesslog_format import printable
-from revproxy.filters.decode import PARAMETERS, Pair, folded, form, forms, json_strings, multipart
+from revproxy.filters.decode import PARAMETERS, Pair, folded, form, forms, json_strings, multipart, plain_json
 from revproxy.filters.linear import Matcher, compile_pattern
+from revproxy.filters.media import Reading
 from revproxy.filters.rules import AGENT, BODY, COOKIES, FILES, HEADERS, OWN, PATH, PLACES, QUERY, RULES, Rule
 from revproxy.http.message import Field, Request
 
@@ -43,14 +43,12 @@ _COMMON = "/ .=-_:&,;?+()"
 _SEPARATED = bytes.maketrans(b"&+", b", ")
 #: Rules that are tried on each part of a text without another look at which of them could find something there.
 _FEW = 6
-#: Forms, as media types.
-FORMS = frozenset((b"application/x-www-form-urlencoded", b"multipart/form-data"))
 #: What JSON begins with that does not say it is.
 _OPENS = (b"{", b"[", b'"')
 #: Bytes of a matched part, and hits, that a report shows.
 SHOWN, LISTED = 48, 8
-
-_BOUNDARY = re.compile(rb'boundary="?([^";,]{1,70})', re.IGNORECASE)
+#: What may stand before JSON: white space, and the mark of UTF-8.
+_BLANK = b" \t\r\n\xef\xbb\xbf"
 
 
 @frozen
@@ -218,25 +216,24 @@ class RuleSet:
                 self._pairs(self._query, query, "query", report, among)
         self._fields(request.headers.fields, report)
 
-    def body(self, kind: bytes, body: bytes, report: Report) -> None:
-        """Look at what is there of a body. :param kind: its Content-Type."""
-        media = kind.partition(b";")[0].strip().lower()
-        if media == b"multipart/form-data":
-            self._multipart(kind, body, report)
-        elif is_json(media) or (media not in FORMS and body.lstrip()[:1] in _OPENS):
+    def body(self, ways: Reading, body: bytes, report: Report) -> None:
+        """Look at what is there of a body. :param ways: how backends could read it."""
+        raw = ways.raw
+        if ways.boundary is not None:
+            raw |= self._multipart(ways.boundary, body, report)
+        if ways.json or (ways.guess and body.lstrip(_BLANK)[:1] in _OPENS):
             pairs, more = json_strings(body)
             self._named(self._body, pairs, "body", report)
+            raw |= not plain_json(body)
             if more:
                 report.skipped(f"strings after the first {PARAMETERS}")
-        else:
+        if ways.form:
             self._pairs(self._body, body, "body", report)
+        if raw:
+            self._body.search(body.replace(b"\x00", b""), "body", b"", report)
 
-    def _multipart(self, kind: bytes, body: bytes, report: Report) -> None:
-        boundary = _BOUNDARY.search(kind)
-        if boundary is None:
-            report.skipped("a multipart body without a boundary")
-            return
-        parts, more = multipart(body, boundary[1])
+    def _multipart(self, boundary: bytes, body: bytes, report: Report) -> bool:
+        parts, more, doubtful = multipart(body, boundary)
         for name, value, is_file in parts:
             if is_file:
                 self._files.search(value, "file name", name, report)
@@ -246,6 +243,7 @@ class RuleSet:
                 self._body.search(name, "name in body", b"", report)
         if more:
             report.skipped(f"parts after the first {PARAMETERS}")
+        return doubtful
 
     def _pairs(self, place: _Place, text: bytes, where: str, report: Report, among: int = -1) -> None:
         pairs, more = form(text)
@@ -305,14 +303,3 @@ class RuleSet:
 def _rarity(character: str) -> int:
     at = _COMMON.find(character)
     return len(_COMMON) if at < 0 else at
-
-
-def is_json(media: bytes) -> bool:
-    """Whether a media type is one of JSON."""
-    return media in (b"application/json", b"text/json", b"application/csp-report") or media.endswith(b"+json")
-
-
-def inspectable(kind: bytes) -> bool:
-    """Whether a body of this Content-Type is looked at: forms, JSON, and what does not say what it is."""
-    media = kind.partition(b";")[0].strip().lower()
-    return media in FORMS or media in (b"", b"text/plain") or is_json(media)
