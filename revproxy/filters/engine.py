@@ -47,6 +47,8 @@ _FEW = 6
 _OPENS = (b"{", b"[", b'"')
 #: Bytes of a matched part, and hits, that a report shows.
 SHOWN, LISTED = 48, 8
+#: Parameters of a query, and cookies of all lines, that are looked at one by one: heads are looked at on the reactor.
+IN_HEAD = 200
 #: What may stand before JSON: white space, and the mark of UTF-8.
 _BLANK = b" \t\r\n\xef\xbb\xbf"
 
@@ -213,7 +215,7 @@ class RuleSet:
             text = unquote_to_bytes(text).lower() if b"%" in text else text.lower()
             among = self._query.gate(text)
             if among or folded(text):
-                self._pairs(self._query, query, "query", report, among)
+                self._pairs(self._query, query, "query", report, among, IN_HEAD)
         self._fields(request.headers.fields, report)
 
     def body(self, ways: Reading, body: bytes, report: Report) -> None:
@@ -245,11 +247,16 @@ class RuleSet:
             report.skipped(f"parts after the first {PARAMETERS}")
         return doubtful
 
-    def _pairs(self, place: _Place, text: bytes, where: str, report: Report, among: int = -1) -> None:
-        pairs, more = form(text)
-        self._named(place, pairs, where, report, among)
-        if more:
-            report.skipped(f"{where} parameters after the first {PARAMETERS}")
+    def _pairs(
+        self, place: _Place, text: bytes, where: str, report: Report, among: int = -1, bound: int = PARAMETERS
+    ) -> None:
+        pieces = text.split(b"&", bound)
+        if len(pieces) > bound:
+            report.skipped(f"{where} parameters after the first {bound}, but as one text")
+            rest = pieces.pop()
+            place.search(unquote_to_bytes(rest.translate(_SEPARATED)), where, b"", report)
+            text = text[: -len(rest) - 1]
+        self._named(place, form(text)[0], where, report, among)
 
     def _named(self, place: _Place, pairs: Iterable[Pair], where: str, report: Report, among: int = -1) -> None:
         for name, value in pairs:
@@ -259,16 +266,18 @@ class RuleSet:
                 place.search(name, f"name in {where}", b"", report, among)
 
     def _fields(self, fields: list[Field], report: Report) -> None:
-        values = []
+        values, cookies = [], []
         for f in fields:
             name = f[0]
             if name == b"user-agent":
                 if f[1] not in self._agents:
                     self._look_at_agent(f[1], report)
             elif name == b"cookie":
-                self._look_at_cookies(f[1], report)
+                cookies.append(f[1])
             elif name in FIELDS or (name[:2] == b"x-" and name not in SECRET):
                 values.append(f[1])
+        if cookies:
+            self._look_at_cookies(b";".join(cookies), report)
         if b"".join(values).translate(None, _NOT_ODD):
             for f in fields:
                 name = f[0]
@@ -290,10 +299,12 @@ class RuleSet:
         among = self._cookies.gate(text)
         if not among and not folded(text):
             return
-        for at, pair in enumerate(line.split(b";")):
-            if at >= PARAMETERS:
-                report.skipped(f"cookies after the first {PARAMETERS}")
-                break
+        pairs = line.split(b";", IN_HEAD)
+        if len(pairs) > IN_HEAD:
+            report.skipped(f"cookies after the first {IN_HEAD}, but as one text")
+            rest = pairs.pop().replace(b";", b",")
+            self._cookies.search(unquote_to_bytes(rest), "cookie", b"", report)
+        for pair in pairs:
             name, equals, value = pair.strip(b" \t").partition(b"=")
             if not equals:
                 name, value = b"", name
