@@ -49,6 +49,8 @@ _OPENS = (b"{", b"[", b'"')
 SHOWN, LISTED = 48, 8
 #: Parameters of a query, and cookies of all lines, that are looked at one by one: heads are looked at on the reactor.
 IN_HEAD = 200
+#: Bytes of the others that are looked at, as one text.
+REST = 4096
 #: What may stand before JSON: white space, and the mark of UTF-8.
 _BLANK = b" \t\r\n\xef\xbb\xbf"
 
@@ -254,7 +256,7 @@ class RuleSet:
         if len(pieces) > bound:
             report.skipped(f"{where} parameters after the first {bound}, but as one text")
             rest = pieces.pop()
-            place.search(unquote_to_bytes(rest.translate(_SEPARATED)), where, b"", report)
+            place.search(unquote_to_bytes(rest[:REST].translate(_SEPARATED)), where, b"", report)
             text = text[: -len(rest) - 1]
         self._named(place, form(text)[0], where, report, among)
 
@@ -302,7 +304,7 @@ class RuleSet:
         pairs = line.split(b";", IN_HEAD)
         if len(pairs) > IN_HEAD:
             report.skipped(f"cookies after the first {IN_HEAD}, but as one text")
-            rest = pairs.pop().replace(b";", b",")
+            rest = pairs.pop()[:REST].replace(b";", b",")
             self._cookies.search(unquote_to_bytes(rest), "cookie", b"", report)
         for pair in pairs:
             name, equals, value = pair.strip(b" \t").partition(b"=")

@@ -12,9 +12,10 @@ from twisted.internet.protocol import Protocol
 
 from revproxy.config.load import load_text
 from revproxy.http.message import ClientIdentity, TlsInfo
+from revproxy.testing.scenario import Scenario
 from tests.auth.kit import SECRET, basic_field, bcrypted, jwks, key, token
 from tests.drive import Echo, World
-from tests.kit import toml
+from tests.kit import ADDRESS, toml
 
 BASIC = f'basic = {{ users = {{ alice = "{bcrypted("a")}" }} }}'
 KEY = f'api_key = {{ keys = {{ ci = "sha256:{sha256(b"k" * 20).hexdigest()}" }} }}'
@@ -370,3 +371,21 @@ def test_routes_with_the_same_table_share_what_lives(tmp_path):
     assert len(here.table.live) == 1
     one, two = here.table.routes
     assert one.client_request == two.client_request
+
+
+# -- trailers
+
+
+@pytest.mark.parametrize("filtered", ["", "\nfilter = true"])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_trailers_tell_nothing_of_users(at_once, filtered):
+    auth = f'auth = {{ {KEY}, headers = {{ x-tenant = "$auth_user" }}, strip = ["x-role"] }}'
+    here = Scenario(toml(route=f'upstream = "app"\n{auth}{filtered}'))
+    client, backend = here.client(), here.backend(ADDRESS)
+    head = f"POST / HTTP/1.1\r\nHost: a\r\n{API_KEY}\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n".encode()
+    end = b"0\r\nX-Tenant: root\r\nX-Role: admin\r\nX-Checksum: 1\r\n\r\n"
+    for data in (head + end,) if at_once else (head, end):
+        client.send(data)
+    got = backend.connections[-1].received
+    assert got.endswith(b"0\r\nX-Checksum: 1\r\n\r\n") and b"x-tenant: ci" in got
+    assert b"root" not in got and b"admin" not in got
