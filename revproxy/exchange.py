@@ -407,7 +407,9 @@ class Exchange:
         status = answer.status
         if b"content-length" not in headers and status >= 200 and status not in (204, 304):
             headers.add(b"Content-Length", b"%d" % len(answer.body))
-        self.response = Response(status, headers, reason=reason(status), length=len(answer.body))
+        self.response = Response(
+            status, headers, reason=reason(status), length=None if status == 204 else len(answer.body)
+        )
         body = b"" if self.request.method == b"HEAD" or status in (204, 304) else answer.body
         self._deliver(body, True)
 
