@@ -68,13 +68,14 @@ class Exchange(Delivery):
     :ivar quota: what the client is told of its rate limits (:class:`~revproxy.limits.ratefields.Told`), or ``None``.
     :ivar note: what a handler has to remember of it.
     :ivar identity: who sent it, an :class:`~revproxy.auth.outcome.Identity`, where the route asks for that.
+    :ivar admit_trailers: takes out of a client's trailers what it may not send, where there is such a thing.
     :ivar context: a place for the user's hooks; a dict, made on first use.
     """
 
     __slots__ = (
-        "_context", "_request_id", "asked", "backend", "connect_time", "detail", "held_size", "identity",
-        "max_body", "note", "on_finished", "origin", "prefix", "quota", "received", "repeats", "replay", "trailers",
-        "tried", "tries", "waiting",
+        "_context", "_request_id", "admit_trailers", "asked", "backend", "connect_time", "detail", "held_size",
+        "identity", "max_body", "note", "on_finished", "origin", "prefix", "quota", "received", "repeats", "replay",
+        "trailers", "tried", "tries", "waiting",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, client: Any, request: Request) -> None:
@@ -90,6 +91,7 @@ class Exchange(Delivery):
         self.max_body: int | None = None
         self.replay: list[bytes] | None = None
         self.trailers: Sequence[Any] = ()
+        self.admit_trailers: Callable[[Sequence[Any]], Sequence[Any]] | None = None
         self.backend: Any = None
         self.tries = 0
         self.repeats = 0
@@ -256,6 +258,8 @@ class Exchange(Delivery):
             return
         state = self.state = TABLE[self.state][REQUEST_END]
         assert state != NO, "two ends of a request"
+        if trailers and self.admit_trailers is not None:
+            trailers = self.admit_trailers(trailers)
         sink = self.sink
         if sink is not None:
             sink.end(trailers)

@@ -57,7 +57,9 @@ _NOT_SENT = HOP | LENGTH | CODING | HOST | EXPECT | FORWARDED
 _NOT_PASSED = HOP | LENGTH | CODING
 _OURS = frozenset(
     b"x-forwarded-method x-forwarded-uri x-original-uri x-original-url x-original-method"
-    b" x-auth-request-redirect".split()
+    b" x-auth-request-redirect"
+    # of what the client has of the backend: the service would answer 304, 206 or 412 to them
+    b" if-match if-none-match if-modified-since if-unmodified-since if-range range".split()
 )
 
 Outcome = Identity | Refusal

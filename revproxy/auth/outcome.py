@@ -9,6 +9,7 @@ Rules of this module:
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ from revproxy.http.message import Answer, Field
 
 #: How much a refusal says, from nothing was shown to a whole answer that somebody else gave.
 MISSING, WRONG, FORBIDDEN, BROKEN, ANSWERED = range(5)
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @define(eq=False)
@@ -36,13 +39,20 @@ class Identity:
     fields: tuple[Field, ...] = ()
 
     def claim(self, name: str) -> bytes:
-        """A claim as text: by its name, or by a path with dots into tables; ``b""`` for none."""
+        """A claim as text: by its name, or by a path with dots into tables; ``b""`` for none.
+
+        So it is for what no field can carry as it is (controls, blanks at its ends): what is left of it would be
+        somebody else's.
+        """
         found: Any = self.claims.get(name)
         if found is None:
             found = self.claims
             for part in name.split("."):
                 found = found.get(part) if isinstance(found, Mapping) else None
-        return claim_text(found).encode("utf-8", "replace")
+        text = claim_text(found)
+        if _CONTROLS.search(text) or text != text.strip(" "):
+            return b""
+        return text.encode("utf-8", "replace")
 
 
 @frozen(eq=False)
@@ -63,13 +73,14 @@ class Refusal:
 
 
 def claim_text(value: Any) -> str:
-    """A claim's value as one text; a table is JSON."""
+    """A claim's value as one text; a table is JSON, and a list with commas in its items is nothing."""
     if isinstance(value, str):
         return value
     if value is None:
         return ""
     if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
-        return ",".join(map(claim_text, value))
+        items = [claim_text(item) for item in value]
+        return "" if any("," in item or item != item.strip(" ") for item in items) else ",".join(items)
     return json.dumps(value, ensure_ascii=False)
 
 

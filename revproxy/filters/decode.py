@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+from binascii import a2b_base64, a2b_qp
 from collections.abc import Iterator
 from itertools import islice
 from urllib.parse import unquote_to_bytes
@@ -20,8 +21,8 @@ from revproxy.http.parameters import query_parameters
 
 #: Parameters of one query, of the cookies and of one body that are looked at.
 PARAMETERS = 500
-#: Bytes of a part of a multipart body that are looked at, where it is no file.
-FIELD = 64 * 1024
+#: Bytes of the head of a part that are read.
+HEAD = 8192
 #: Times that a value is decoded beyond what its place asks for.
 AGAIN = 3
 
@@ -48,7 +49,20 @@ _IFS = re.compile(rb"\$\{ifs[^}]{0,16}\}|\$ifs(?:\$[0-9@*])?")
 _NBSP = re.compile(rb"([\x00-\x7f])\xa0|\xc2\xa0")
 
 _STRING = re.compile(rb'"([^"\\]*(?:\\.[^"\\]*)*)("?)(\s*:)?', re.DOTALL)
-_DISPOSITION = re.compile(rb'\b(name|filename)\*?=(?:"((?:[^"\\\r\n]|\\.){0,1000})"?|([^;\s"]{1,1000}))', re.IGNORECASE)
+_OUTSIDE = re.compile(rb"[\s\[\]{},:0-9A-Za-z+\-.]*")
+_DISPOSITION = re.compile(
+    rb'(?<![\w*.-])(name|filename)\*?[ \t]*=[ \t]*(?:"((?:[^"\\\r\n]|\\.){0,1000})"?|([^;\s"]{1,1000}))', re.IGNORECASE
+)
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
+_CLEAN_HEAD = re.compile(rb"[ \t]*\r\n(?:[!-9;-~]+:[^\r\n\x00]*\r\n)*")
+_SAID = rb'(?:"(?:[^"\\]|\\[^"\\])*"|[^\s;"\\,=]+)'
+#: What browsers and libraries write.
+_CLEAN_DISPOSITION = re.compile(
+    rb"content-disposition:[ \t]*form-data;[ \t]*name=%b(?:;[ \t]*filename=(%b))?(?:;[ \t]*filename\*=[^\s;\"\\,=]+)?"
+    % (_SAID, _SAID),
+    re.IGNORECASE,
+)
+_TRANSFER = re.compile(rb"\ncontent-transfer-encoding[ \t]*:\s*(base64|quoted-printable)", re.IGNORECASE)
 
 
 def form(text: bytes) -> tuple[list[Pair], bool]:
@@ -64,29 +78,70 @@ def json_strings(text: bytes) -> tuple[list[Pair], bool]:
     return _bounded(_strings(text))
 
 
-def multipart(text: bytes, boundary: bytes) -> tuple[list[tuple[bytes, bytes, bool]], bool]:
+def plain_json(text: bytes) -> bool:
+    """Whether all readers of JSON find the same strings: no comments, no other quotes, no other coding."""
+    return _OUTSIDE.fullmatch(_STRING.sub(b"", text.removeprefix(b"\xef\xbb\xbf"))) is not None
+
+
+def multipart(text: bytes, boundary: bytes) -> tuple[list[tuple[bytes, bytes, bool]], bool, bool]:
     """Parts of a multipart body (RFC 7578): name, value, and whether the value is a file's name.
 
-    :return: these, and whether there were more than are looked at.
+    A part that some take for a file and some for a field is there as both.
+
+    :param boundary: empty, if any line that begins with ``--`` could be one.
+    :return: these, whether there were more than are looked at, and whether others could find other parts.
     """
     parts: list[tuple[bytes, bytes, bool]] = []
-    pieces = (b"\r\n" + text).split(b"\r\n--" + boundary, PARAMETERS + 1)
+    mark = b"--" + boundary
+    pieces = (b"\r\n" + text).split(b"\n" + mark, PARAMETERS + 1)
+    more = len(pieces) > PARAMETERS + 1
+    doubtful = not boundary or bool(pieces[0].strip()) or (not more and text.count(mark) != len(pieces) - 1)
+    closed = False
     for piece in pieces[1 : PARAMETERS + 1]:
-        head, found, value = piece[:8192].partition(b"\r\n\r\n")
-        if piece.startswith(b"--") or not found:
+        doubtful = doubtful or closed
+        if piece.startswith(b"--"):
+            closed = True
+            doubtful = doubtful or bool(piece[2:].strip())
             continue
-        value = piece[len(head) + 4 : len(head) + 4 + FIELD]
-        name, filename = b"", None
-        for match in _DISPOSITION.finditer(head):
-            said = match[2] if match[2] is not None else match[3]
-            if match[1].lower() == b"name":
-                name = said
-            else:
-                filename = said
-                parts.append((name, unquote_to_bytes(said) if b"%" in said else said, True))
-        if filename is None:
+        found = _HEAD_END.search(piece)
+        if found is None:
+            doubtful = doubtful or bool(piece.strip())
+            continue
+        head, value = piece[: found.start()], piece[found.end() :]
+        if value.endswith(b"\r"):
+            value = value[:-1]
+        clean = found[0] == b"\r\n\r\n" and _CLEAN_HEAD.fullmatch(head + b"\r\n") is not None and len(head) <= HEAD
+        name, files, certain, is_file = _disposition(head[:HEAD], clean)
+        parts.extend((name, unquote_to_bytes(said) if b"%" in said else said, True) for said in files)
+        if not is_file:
             parts.append((name, value, False))
-    return parts, len(pieces) > PARAMETERS + 1
+            coded = _TRANSFER.search(head[:HEAD])
+            if coded is not None:
+                parts.append((name, _transferred(coded[1].lower(), value), False))
+        doubtful = doubtful or not certain
+    return parts, more, doubtful
+
+
+def _disposition(head: bytes, clean: bool) -> tuple[bytes, list[bytes], bool, bool]:
+    """Of the head of a part: a field's name, files' names, whether nobody can find others, whether all see a file."""
+    name, files = b"", []
+    for match in _DISPOSITION.finditer(head):
+        said = match[2] if match[2] is not None else match[3]
+        if match[1].lower() == b"name":
+            name = said
+        elif said:
+            files.append(said)
+    lines = [line for line in head.split(b"\r\n") if line[:19].lower() == b"content-disposition"]
+    written = _CLEAN_DISPOSITION.fullmatch(lines[0]) if clean and len(lines) == 1 else None
+    is_file = written is not None and written[1] not in (None, b'""')
+    return name, files, written is not None, is_file
+
+
+def _transferred(coding: bytes, value: bytes) -> bytes:
+    try:
+        return a2b_qp(value) if coding == b"quoted-printable" else a2b_base64(value)
+    except ValueError:
+        return b""
 
 
 def folded(text: bytes) -> bool:

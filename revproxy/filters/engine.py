@@ -11,15 +11,15 @@ Rules of this module:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from urllib.parse import unquote_to_bytes
 
 from attrs import define, field, frozen
 
 from revproxy.accesslog_format import printable
-from revproxy.filters.decode import PARAMETERS, Pair, folded, form, forms, json_strings, multipart
+from revproxy.filters.decode import PARAMETERS, Pair, folded, form, forms, json_strings, multipart, plain_json
 from revproxy.filters.linear import Matcher, compile_pattern
+from revproxy.filters.media import Reading
 from revproxy.filters.rules import AGENT, BODY, COOKIES, FILES, HEADERS, OWN, PATH, PLACES, QUERY, RULES, Rule
 from revproxy.http.message import Field, Request
 
@@ -43,14 +43,16 @@ _COMMON = "/ .=-_:&,;?+()"
 _SEPARATED = bytes.maketrans(b"&+", b", ")
 #: Rules that are tried on each part of a text without another look at which of them could find something there.
 _FEW = 6
-#: Forms, as media types.
-FORMS = frozenset((b"application/x-www-form-urlencoded", b"multipart/form-data"))
 #: What JSON begins with that does not say it is.
 _OPENS = (b"{", b"[", b'"')
 #: Bytes of a matched part, and hits, that a report shows.
 SHOWN, LISTED = 48, 8
-
-_BOUNDARY = re.compile(rb'boundary="?([^";,]{1,70})', re.IGNORECASE)
+#: Parameters of a query, and cookies of all lines, that are looked at one by one: heads are looked at on the reactor.
+IN_HEAD = 200
+#: Bytes of the others that are looked at, as one text.
+REST = 4096
+#: What may stand before JSON: white space, and the mark of UTF-8.
+_BLANK = b" \t\r\n\xef\xbb\xbf"
 
 
 @frozen
@@ -215,28 +217,27 @@ class RuleSet:
             text = unquote_to_bytes(text).lower() if b"%" in text else text.lower()
             among = self._query.gate(text)
             if among or folded(text):
-                self._pairs(self._query, query, "query", report, among)
+                self._pairs(self._query, query, "query", report, among, IN_HEAD)
         self._fields(request.headers.fields, report)
 
-    def body(self, kind: bytes, body: bytes, report: Report) -> None:
-        """Look at what is there of a body. :param kind: its Content-Type."""
-        media = kind.partition(b";")[0].strip().lower()
-        if media == b"multipart/form-data":
-            self._multipart(kind, body, report)
-        elif is_json(media) or (media not in FORMS and body.lstrip()[:1] in _OPENS):
+    def body(self, ways: Reading, body: bytes, report: Report) -> None:
+        """Look at what is there of a body. :param ways: how backends could read it."""
+        raw = ways.raw
+        if ways.boundary is not None:
+            raw |= self._multipart(ways.boundary, body, report)
+        if ways.json or (ways.guess and body.lstrip(_BLANK)[:1] in _OPENS):
             pairs, more = json_strings(body)
             self._named(self._body, pairs, "body", report)
+            raw |= not plain_json(body)
             if more:
                 report.skipped(f"strings after the first {PARAMETERS}")
-        else:
+        if ways.form:
             self._pairs(self._body, body, "body", report)
+        if raw:
+            self._body.search(body.replace(b"\x00", b""), "body", b"", report)
 
-    def _multipart(self, kind: bytes, body: bytes, report: Report) -> None:
-        boundary = _BOUNDARY.search(kind)
-        if boundary is None:
-            report.skipped("a multipart body without a boundary")
-            return
-        parts, more = multipart(body, boundary[1])
+    def _multipart(self, boundary: bytes, body: bytes, report: Report) -> bool:
+        parts, more, doubtful = multipart(body, boundary)
         for name, value, is_file in parts:
             if is_file:
                 self._files.search(value, "file name", name, report)
@@ -246,12 +247,18 @@ class RuleSet:
                 self._body.search(name, "name in body", b"", report)
         if more:
             report.skipped(f"parts after the first {PARAMETERS}")
+        return doubtful
 
-    def _pairs(self, place: _Place, text: bytes, where: str, report: Report, among: int = -1) -> None:
-        pairs, more = form(text)
-        self._named(place, pairs, where, report, among)
-        if more:
-            report.skipped(f"{where} parameters after the first {PARAMETERS}")
+    def _pairs(
+        self, place: _Place, text: bytes, where: str, report: Report, among: int = -1, bound: int = PARAMETERS
+    ) -> None:
+        pieces = text.split(b"&", bound)
+        if len(pieces) > bound:
+            report.skipped(f"{where} parameters after the first {bound}, but as one text")
+            rest = pieces.pop()
+            place.search(unquote_to_bytes(rest[:REST].translate(_SEPARATED)), where, b"", report)
+            text = text[: -len(rest) - 1]
+        self._named(place, form(text)[0], where, report, among)
 
     def _named(self, place: _Place, pairs: Iterable[Pair], where: str, report: Report, among: int = -1) -> None:
         for name, value in pairs:
@@ -261,16 +268,18 @@ class RuleSet:
                 place.search(name, f"name in {where}", b"", report, among)
 
     def _fields(self, fields: list[Field], report: Report) -> None:
-        values = []
+        values, cookies = [], []
         for f in fields:
             name = f[0]
             if name == b"user-agent":
                 if f[1] not in self._agents:
                     self._look_at_agent(f[1], report)
             elif name == b"cookie":
-                self._look_at_cookies(f[1], report)
+                cookies.append(f[1])
             elif name in FIELDS or (name[:2] == b"x-" and name not in SECRET):
                 values.append(f[1])
+        if cookies:
+            self._look_at_cookies(b";".join(cookies), report)
         if b"".join(values).translate(None, _NOT_ODD):
             for f in fields:
                 name = f[0]
@@ -292,10 +301,12 @@ class RuleSet:
         among = self._cookies.gate(text)
         if not among and not folded(text):
             return
-        for at, pair in enumerate(line.split(b";")):
-            if at >= PARAMETERS:
-                report.skipped(f"cookies after the first {PARAMETERS}")
-                break
+        pairs = line.split(b";", IN_HEAD)
+        if len(pairs) > IN_HEAD:
+            report.skipped(f"cookies after the first {IN_HEAD}, but as one text")
+            rest = pairs.pop()[:REST].replace(b";", b",")
+            self._cookies.search(unquote_to_bytes(rest), "cookie", b"", report)
+        for pair in pairs:
             name, equals, value = pair.strip(b" \t").partition(b"=")
             if not equals:
                 name, value = b"", name
@@ -305,14 +316,3 @@ class RuleSet:
 def _rarity(character: str) -> int:
     at = _COMMON.find(character)
     return len(_COMMON) if at < 0 else at
-
-
-def is_json(media: bytes) -> bool:
-    """Whether a media type is one of JSON."""
-    return media in (b"application/json", b"text/json", b"application/csp-report") or media.endswith(b"+json")
-
-
-def inspectable(kind: bytes) -> bool:
-    """Whether a body of this Content-Type is looked at: forms, JSON, and what does not say what it is."""
-    media = kind.partition(b";")[0].strip().lower()
-    return media in FORMS or media in (b"", b"text/plain") or is_json(media)

@@ -22,7 +22,7 @@ from twisted.internet.defer import Deferred
 from revproxy.auth.credentials import without_told
 from revproxy.auth.outcome import Identity, Refusal, merged, most_telling
 from revproxy.errorpages import fault_page
-from revproxy.http.message import Answer, Request, field
+from revproxy.http.message import UNDERSCORE, Answer, Field, Request, field
 from revproxy.variables import Value
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Authenticate:
     :param headers: names and values of the fields for the backend.
     """
 
-    __slots__ = ("_headers", "_methods", "_removers", "_together", "_told")
+    __slots__ = ("_headers", "_hidden", "_methods", "_removers", "_together", "_told")
 
     def __init__(
         self,
@@ -54,12 +54,20 @@ class Authenticate:
         self._told = told
         self._removers = tuple(removers)
         self._headers = tuple(headers)
+        self._hidden = told | {name.lower().replace(b"_", b"-") for name, _ in headers}
 
     def __call__(self, exchange: Exchange) -> Answer | Deferred[Any] | None:
         request = exchange.request
         headers = request.headers
         headers.fields = without_told(headers.fields, self._told, request.kinds)
+        # backends may join trailers to the head; they come before this or after it
+        exchange.admit_trailers = self._admitted_trailers
+        if exchange.trailers:
+            exchange.trailers = self._admitted_trailers(exchange.trailers)
         return self._go(exchange, 0, [], [])
+
+    def _admitted_trailers(self, trailers: Sequence[Field]) -> Sequence[Field]:
+        return without_told(list(trailers), self._hidden, UNDERSCORE)
 
     def _go(
         self, exchange: Exchange, at: int, accepted: list[Identity], refused: list[Refusal]

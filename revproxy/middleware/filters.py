@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from revproxy.config.filters import Filter, FilterRule
 from revproxy.fault import FILTERED, ProtocolError
-from revproxy.filters.engine import Report, RuleSet, inspectable
+from revproxy.filters.engine import Report, RuleSet
+from revproxy.filters.media import CODINGS, LINES, codings, readable, reading
 from revproxy.filters.rules import PLACES, Rule
 from revproxy.threads import in_thread
 
@@ -49,22 +50,24 @@ def filtering(written: Filter) -> Callable[[Exchange], Deferred[Any] | None]:
             settle(exchange, report)
             return None
         headers = request.headers
-        kind = headers.get(b"content-type", b"") or b""
-        if not inspectable(kind):
+        ways = reading(LINES.join(headers.get_all(b"content-type")))
+        if not ways:
             settle(exchange, report)
             return None
-        if headers.get(b"content-encoding", b"identity") != b"identity":
+        coded = codings(headers.get_all(b"content-encoding"))
+        if coded:
             report.skipped("a coded body")
-            settle(exchange, report)
-            return None
+        compressed = not coded.isdisjoint(CODINGS)
 
         def arrived(prefix: bytes) -> Deferred[Any] | None:
             if exchange.received > limit or (request.length or 0) > limit:
                 report.skipped(f"the body after {limit} bytes")
+            if compressed:
+                prefix = readable(prefix)
             if len(prefix) > INLINE:
-                searched = in_thread(exchange.engine.reactor, rules.body, kind, prefix, report)
+                searched = in_thread(exchange.engine.reactor, rules.body, ways, prefix, report)
                 return searched.addCallback(lambda _: settle(exchange, report))
-            rules.body(kind, prefix, report)
+            rules.body(ways, prefix, report)
             settle(exchange, report)
             return None
 

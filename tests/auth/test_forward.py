@@ -70,6 +70,7 @@ def test_what_the_service_is_asked():
     network.get(
         "Cookie: a=b", "Accept: */*", "X-Forwarded-For: 9.9.9.9", "X-Forwarded-Uri: /public", "X-Original-URL: http://e/",
         "Remote-User: root", "X-Forwarded-Method: GET", "X-Original-Method: GET", "TE: trailers", "Content-Length: 3",
+        "If-None-Match: *", "If-Match: *", "If-Modified-Since: Thu, 01 Jan 2026 00:00:00 GMT", "Range: bytes=0-1",
         method="POST",
     )  # fmt: skip
     (head,) = network.asked
@@ -91,6 +92,10 @@ def test_what_the_service_is_asked():
         "transfer-encoding": [],
         "remote-user": [],
         "te": [],
+        "if-none-match": [],
+        "if-match": [],
+        "if-modified-since": [],
+        "range": [],
     }
     assert {name: values(head, name) for name in expected} == expected
 

@@ -56,3 +56,11 @@ def test_several_together_are_one():
     )
     assert merged([two, Identity(b"", "forward")]).user == b"alice"
     assert merged([two]) is two
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["a\r\nX: 1", "ad\0min", "admin\x7f", " admin", "admin ", "\tadmin", ["x,admin"], ["x", " admin"], ["x\n", "y"]],
+)
+def test_a_claim_that_no_field_carries_as_it_is_tells_nothing(value):
+    assert Identity(b"u", "jwt", {"c": value}).claim("c") == b""

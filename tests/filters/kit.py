@@ -14,6 +14,7 @@ from urllib.parse import quote, quote_plus
 
 from revproxy.fault import ProtocolError
 from revproxy.filters.engine import Report, RuleSet
+from revproxy.filters.media import reading
 from revproxy.http.message import Field, Headers, Request
 from revproxy.http.target import split_path
 
@@ -100,5 +101,5 @@ def judge(rules: RuleSet, line: str) -> Report:
         return report
     rules.head(made, report)
     if body is not None:
-        rules.body(*body, report)
+        rules.body(reading(body[0]), body[1], report)
     return report

@@ -7,7 +7,7 @@ import json
 import pytest
 from hypothesis import given, strategies as st
 
-from revproxy.filters.decode import PARAMETERS, form, forms, json_strings, multipart
+from revproxy.filters.decode import PARAMETERS, form, forms, json_strings, multipart, plain_json
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_parameters_are_bounded() -> None:
     assert form(b"a=1&b=%20&c") == ([(b"a", b"1"), (b"b", b" "), (b"c", b"")], False)
     found, more = form(b"&".join([b"a=1"] * (PARAMETERS + 1)))
     assert len(found) == PARAMETERS and more
-    parts, more = multipart(b"--x\r\n\r\n\r\n1\r\n" * (PARAMETERS + 2), b"x")
+    parts, more, _ = multipart(b"--x\r\n\r\n\r\n1\r\n" * (PARAMETERS + 2), b"x")
     assert len(parts) == PARAMETERS and more
 
 
@@ -96,7 +96,56 @@ def test_multipart_gives_fields_and_names_of_files() -> None:
         b'--B\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n2\r\n'
         b"--B\r\nContent-Disposition: form-data; name=f; filename*=x%2fy.php\r\n\r\n<?php\r\n--B--\r\n"
     )
-    assert multipart(body, b"B") == ([(b"a", b"1\r\n2", False), (b"f", b"x/y.php", True)], False)
+    # to those who do not know of filename*, that is no file
+    parts = [(b"a", b"1\r\n2", False), (b"f", b"x/y.php", True), (b"f", b"<?php", False)]
+    assert multipart(body, b"B") == (parts, False, False)
+    parts = [(b"a", b"1\r\n2", False), (b"f", b"x/y.php", True)]
+    body = body.replace(b"filename*=x%2fy.php", b"filename=x/y.php; filename*=UTF-8''y")
+    assert multipart(body, b"B") == ([*parts, (b"f", b"UTF-8''y", True)], False, False)
+
+
+@pytest.mark.parametrize(
+    ("written", "instead"),
+    [
+        (b"\r\n", b"\n"),
+        (b"\r\n\r\n", b"\n\n"),
+        (b'; filename="y"', b'; filename=""'),
+        (b'; filename="y"', b"; x-filename=y"),
+        (b'; filename="y"', b'; filename="y\\"'),
+        (b'; filename="y"', b"\r\nX: filename=y"),
+        (b'; filename="y"', b'; filename="y"; name=z'),
+        (b"Content-Disposition", b"X: %b\r\nContent-Disposition" % (b"a" * 8300)),
+        (b"Content-Disposition", b"\r\nContent-Disposition"),
+        (b"form-data;", b"form-data ;"),
+        (b"form-data", b"attachment"),
+    ],
+)
+def test_parts_that_some_take_for_fields_are_looked_at(written: bytes, instead: bytes) -> None:
+    body = b'--B\r\nContent-Disposition: form-data; name="f"; filename="y"\r\n\r\n<?php\r\n--B--\r\n'
+    assert multipart(body, b"B") == ([(b"f", b"y", True)], False, False)
+    parts, _, doubtful = multipart(body.replace(written, instead), b"B")
+    assert doubtful or any(value == b"<?php" and not is_file for _, value, is_file in parts)
+
+
+@pytest.mark.parametrize("coded", [b"base64\r\n\r\nPHNjcmlwdD4=", b"Quoted-Printable\r\n\r\n=3Cscript>"])
+def test_transfer_codings_of_parts_are_undone(coded: bytes) -> None:
+    body = b'--B\r\nContent-Disposition: form-data; name="f"\r\nContent-Transfer-Encoding: %b\r\n--B--' % coded
+    assert (b"f", b"<script>", False) in multipart(body, b"B")[0]
+
+
+@pytest.mark.parametrize(
+    "body", [b"x%b", b"%bx", b"%b--B\r\n\r\nx\r\n", b"--Bx\r\n\r\n\r\nx\r\n%b", b"--B\r\n\r\nx --B\r\n%b"]
+)
+def test_what_is_outside_of_parts_makes_doubt(body: bytes) -> None:
+    whole = b'--B\r\nContent-Disposition: form-data; name="f"\r\n\r\n1\r\n--B--\r\n'
+    assert multipart(body % whole, b"B")[2] and not multipart(whole, b"B")[2]
+
+
+def test_json_that_some_read_otherwise() -> None:
+    for text in (b'{"a": [1.5e+3, true, "/*"]}', b'\xef\xbb\xbf"a"', b"{}", b'{"cut'):
+        assert plain_json(text), text
+    for text in (b'{/*"*/"q":"x"}', b'{\'a"\': "b"}', '{"a": 1}'.encode("utf-16"), b'{//"\n"q": "x"}', b'{#"\n"q":1}'):
+        assert not plain_json(text), text
 
 
 @given(st.binary(max_size=400), st.binary(min_size=1, max_size=5))

@@ -7,6 +7,7 @@ from attrs import evolve
 
 from revproxy.config.browsers import PRESETS
 from revproxy.config.load import load_text
+from tests.drive import World
 from tests.kit import ADDRESS, OK, get, ok, toml
 
 TRUSTED = 'trusted_proxies = ["203.0.113.7"]'
@@ -209,3 +210,11 @@ def test_cookies_of_our_own_and_of_rules_are_looked_at_as_well(play_once):
     route = 'upstream = "app"\ncookies = true\nheaders.response.add = { set-cookie = "mine=1" }'
     message = asked(play_once, route, OK, HTTPS)
     assert message.all(b"set-cookie") == [b"mine=1; Secure; HttpOnly; SameSite=Lax"]
+
+
+def test_a_preflights_answer_has_no_length():
+    """RFC 9110 8.6: a 204 must not say one. The connection stays."""
+    here = World(load_text(toml(route='upstream = "app"\ncors = { origins = ["https://b.example"] }')))
+    answer = here.get("/", "a", "Origin: https://b.example", "Access-Control-Request-Method: PUT", method="OPTIONS")
+    assert answer.startswith(b"HTTP/1.1 204 ") and answer.endswith(b"\r\n\r\n")
+    assert b"content-length" not in answer.lower() and b"close" not in answer

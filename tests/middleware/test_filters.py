@@ -108,6 +108,46 @@ def test_a_coded_body_is_said(play_once):
     assert scenario.log[0].detail == "not inspected: a coded body"
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        (b"Content-Type: application/octet-stream", FORM),
+        (b"Content-Type: application/x-www-form-urlencoded,image/png",),
+        (b"Content-Type: image/png;;x",),
+        (FORM, b"Content-Encoding: "),
+        (FORM, b"Content-Encoding: IDENTITY"),
+        (FORM, b"Content-Encoding: foo"),
+        (FORM, b"Content-Encoding: identity", b"Content-Encoding: gzip"),
+    ],
+)
+def test_fields_that_backends_read_otherwise_hide_nothing(play_once, fields):
+    scenario = play_once(ON)
+    client, backend = scenario.client(), scenario.backend(ADDRESS)
+    client.send(post(b"a=%3Cscript+src=x%3E", *fields))
+    client.expect_response(403)
+    assert backend.attempts == [] and "3001 script-tag in " in scenario.log[0].detail
+
+
+@pytest.mark.parametrize("boundary", [b"xboundary=foo; boundary=B", b'boundary="\\B"', b"boundary = B", b"boundary=C"])
+def test_parts_that_cannot_be_told_are_looked_at(play_once, boundary):
+    scenario = play_once(ON)
+    client, backend = scenario.client(), scenario.backend(ADDRESS)
+    body = b'--B\r\nContent-Disposition: form-data; name="a"\r\n\r\n<script src=x>\r\n--B--\r\n'
+    client.send(post(body, b"Content-Type: multipart/form-data; " + boundary))
+    client.expect_response(403)
+    assert backend.attempts == []
+
+
+def test_compressed_bodies_are_not_refused_for_their_bytes(play_once):
+    scenario = play_once(ON)
+    client, backend = scenario.client(), scenario.backend(ADDRESS)
+    body = b"\x1f\x8b\x08\x00\x00\x00\x00\x00'--<%00\x00|`;\x00" * 9
+    client.send(post(body, FORM, b"Content-Encoding: gzip"))
+    backend.expect_request(b"POST", b"/", body)
+    backend.send(OK)
+    client.expect_response(200, b"ok")
+
+
 def test_the_cost_of_a_harmless_request():
     """Told in the time of a loop, so that a slow machine does not matter: 100 squares take some 4 us."""
     rules, made = _rule_set((), (), 1), request(b"/products/list?category=shoes&page=2&sort=price_asc&q=running+shoes")
