@@ -29,7 +29,7 @@ run: $(VENV)/.made-run
 	@$(BIN)/python -m revproxy.demo run
 
 test: $(VENV)/.made-test
-	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile -m "not slow" $(ARGS)
 
 test-all: $(VENV)/.made-test
 	@REVPROXY_EXAMPLES=3 $(BIN)/python -m pytest $(ARGS)

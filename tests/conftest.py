@@ -50,6 +50,19 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
+#: Where it matters how bytes were cut: what reads them. Elsewhere the cuts are for `make test-all`.
+_WIRE = ("tests/downstream/", "tests/scenarios/", "tests/upstream/test_http1.py", "tests/handlers/test_forward.py")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark conversations byte by byte as slow where nothing is read."""
+    for item in items:
+        call = getattr(item, "callspec", None)
+        if call is not None and call.params.get("play") in ("client", "backend") and not item.nodeid.startswith(_WIRE):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(params=["whole", "client", "backend"])
 def play(request: pytest.FixtureRequest) -> Iterator[Callable[..., Scenario]]:
     """Return what makes a scenario of a configuration; every test with it also runs byte by byte on each side."""

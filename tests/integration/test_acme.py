@@ -146,6 +146,7 @@ def test_a_restart_orders_nothing_and_other_names_use_the_account(stage: Stage, 
     assert "There are now 2 accounts" not in pebble.running.output
 
 
+@pytest.mark.slow
 def test_many_that_share_a_folder_order_once(stage: Stage, peer: Callable[[str], str]) -> None:
     pebble = Pebble(stage, peer, "PEBBLE_VA_ALWAYS_VALID=1")
     several = [keeps(stage, pebble, f"acme{index}", managers=2) for index in range(3)]
