@@ -119,6 +119,7 @@ def test_several_names_are_proved_and_come_in_one_certificate(
     assert "left 0 0" in running.output and pebble.orders == 1
 
 
+@pytest.mark.slow
 def test_a_short_lived_certificate_is_renewed_in_time(stage: Stage, peer: Callable[[str], str]) -> None:
     pebble = Pebble(stage, peer, certificateValidityPeriod=9)
     running = keeps(stage, pebble, http=pebble.http)

@@ -198,6 +198,7 @@ def stalls(counted: list[int], memory: Memory) -> None:
         now = sum(counted)
 
 
+@pytest.mark.slow
 @MANY
 def test_many_downloads_that_stall(stage: Stage, many: int) -> None:
     sent: list[int] = []

@@ -170,7 +170,7 @@ BLOCK = words(MB)
         ("gzip", "true", "length", 50),
         pytest.param("gzip", "true", "chunked", 50, marks=pytest.mark.slow),
         pytest.param("gzip", "{ gzip = 9 }", "length", 10, marks=pytest.mark.slow),
-        ("br", "true", "length", 50),
+        pytest.param("br", "true", "length", 50, marks=pytest.mark.slow),
         pytest.param("br", "{ br = 11 }", "chunked", 10, marks=pytest.mark.slow),
         pytest.param("zstd", "true", "length", 50, marks=pytest.mark.slow),
     ],

@@ -43,7 +43,10 @@ def _attack(stand: Stand, attack: Attack) -> Outcome:
     return outcome
 
 
-@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
+@pytest.mark.parametrize(
+    "attack",
+    [pytest.param(a, marks=pytest.mark.slow if a.name == "stall" else (), id=a.name) for a in ATTACKS],
+)
 def test_attack(stand: Stand, attack: Attack) -> None:
     asked, said = stand.origin.asked, len(stand.proxy.err)
     outcome = _attack(stand, attack)

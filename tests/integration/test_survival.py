@@ -210,6 +210,7 @@ def test_post_while_one_is_killed(stage: Stage, origins: list[Origin], how: str,
 # -- 2. one never answers
 
 
+@pytest.mark.slow
 @soaked
 @pytest.mark.parametrize("how", ["silent", pytest.param("stopped", marks=pytest.mark.slow)])
 def test_one_never_answers(stage: Stage, origins: list[Origin], how: str, times: int) -> None:
@@ -322,6 +323,7 @@ def test_one_comes_back_and_nothing_checks(stage: Stage, origins: list[Origin], 
 # -- 5. all close the connections that are kept
 
 
+@pytest.mark.slow
 @soaked
 @pytest.mark.parametrize("method", [pytest.param("GET", marks=pytest.mark.slow), "POST"])
 def test_all_close_kept_connections(stage: Stage, origins: list[Origin], method: str, times: int) -> None:
@@ -337,6 +339,7 @@ def test_all_close_kept_connections(stage: Stage, origins: list[Origin], method:
         executed_once(load, origins)
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("name", STARTS)
