@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-_SCALE = float(os.environ.get("REVPROXY_EXAMPLES", "0.35"))
+_SCALE = float(os.environ.get("REVPROXY_EXAMPLES", "0.2"))
 
 
 def examples(count: int) -> int:

@@ -21,7 +21,7 @@ def test_no_case_of_h2spec_is_missing() -> None:
     assert len({case.number for case in ALL}) == len(ALL)
 
 
-@pytest.mark.parametrize("transport", ["tls", "clear"])
+@pytest.mark.parametrize("transport", ["tls", pytest.param("clear", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("case", ALL, ids=lambda case: case.number)
 def test_conforms(stand: Stand, case: Case, transport: str) -> None:
     try:
