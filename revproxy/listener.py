@@ -78,6 +78,8 @@ class Listener:
     def listen(self) -> Deferred[Any]:
         """Open it; fires with its address. :raises Exception: whatever the endpoint raises."""
         if self.terminator is not None:
+            if self._acme is not None:  # what it orders is kept there
+                os.makedirs(self.terminator.store.folder, mode=0o700, exist_ok=True)
             self.terminator.start()
         endpoint = serverFromString(self._reactor, server_endpoint(self.written.endpoint))
         waiting: Deferred[Any] = endpoint.listen(self.factory)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import ssl
 import sys
 import urllib.request
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from revproxy.tls.acme.certificates import standing
 from tests.certificates import authority
@@ -187,3 +189,31 @@ def test_an_authority_that_is_not_trusted(stage: Stage, peer: Callable[[str], st
     match = running.says(r"no certificate for .*", 30)
     assert "comes from an authority that is not trusted" in match[0]
     assert pebble.orders == 0
+
+
+@pytest.mark.parametrize("challenge", ["http-01", "tls-alpn-01"])
+def test_the_proxys_own_listeners_answer(stage: Stage, peer: Callable[[str], str], challenge: str) -> None:
+    pebble = Pebble(stage, peer)
+    (stage.folder / "proxy.toml").write_text(f"""
+[[listen]]
+endpoint = "tcp:{pebble.http}:interface=127.0.0.1"
+
+[[listen]]
+endpoint = "tcp:{pebble.tls}:interface=127.0.0.1"
+
+[listen.tls]
+certificates = "certs"
+acme = {{ directory = "{pebble.directory}", names = "a.acme.test", challenge = "{challenge}", ca = "ca.pem" }}
+
+[[routes]]
+respond = {{ body = "behind it" }}
+""")
+    program = [sys.executable, "-m", "revproxy.cli", "run", "--config", str(stage.folder / "proxy.toml")]
+    stage.run(program, "proxy").says("a.acme.test.acme.pem is served", 60)
+    context = ssl.create_default_context(cadata=pebble.root().public_bytes(Encoding.PEM).decode())
+    with (
+        socket.create_connection(("127.0.0.1", pebble.tls), 5) as plain,
+        context.wrap_socket(plain, server_hostname="a.acme.test") as secure,
+    ):
+        secure.sendall(b"GET / HTTP/1.1\r\nHost: a.acme.test\r\nConnection: close\r\n\r\n")
+        assert secure.recv(4096).startswith(b"HTTP/1.1 200 OK\r\n")
