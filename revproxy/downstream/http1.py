@@ -54,7 +54,7 @@ class ClientConnection(AnsweringWire):
     """
 
     __slots__ = (
-        "_directed", "_last", "_left", "_looping", "_served", "_sni",
+        "_directed", "_last", "_left", "_looping", "_served",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, arrival: Arrival) -> None:
@@ -65,8 +65,7 @@ class ClientConnection(AnsweringWire):
         self._served = 0
         self._last: RequestBlock | None = None
         tls = arrival.tls
-        self._sni = None if tls is None or tls.server_name is None else tls.server_name.encode("ascii")
-        self._directed = self._sni
+        self._directed = None if tls is None or tls.server_name is None else tls.server_name.encode("ascii")
 
     # -- the connection
 
@@ -226,12 +225,7 @@ class ClientConnection(AnsweringWire):
     def _is_ours(self, request: Request) -> bool:
         """Whether a host that the connection was not made for may be asked for on it (RFC 9110 7.4, 15.5.20)."""
         tls = self.arrival.tls
-        host = request.host
-        if tls is not None and (
-            not host
-            or host == self._sni
-            or (tls.certificate is not None and tls.certificate.covers(host.decode("ascii")))
-        ):
+        if tls is not None and tls.may_serve(request.host):
             self._directed = request.host  # the next request will most likely ask for it, too
             return True
         return False

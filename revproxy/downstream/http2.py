@@ -55,7 +55,7 @@ class Http2Connection(ReadingHttp2):
     :param arrival: how this connection reached us.
     """
 
-    __slots__ = ("_decoder", "_directed", "_requests", "_served", "_sni", "hsts")
+    __slots__ = ("_decoder", "_directed", "_requests", "_served", "hsts")
 
     def __init__(self, engine: Engine, arrival: Arrival) -> None:
         via = engine.server.via
@@ -68,8 +68,7 @@ class Http2Connection(ReadingHttp2):
         self._requests = H2RequestReader(engine.parser)
         self._served = 0
         tls = arrival.tls
-        self._sni = None if tls is None or tls.server_name is None else tls.server_name.encode("ascii")
-        self._directed = self._sni
+        self._directed = None if tls is None or tls.server_name is None else tls.server_name.encode("ascii")
 
     def connected(self) -> None:
         self.engine.opened(self, self.arrival.peer)
@@ -155,12 +154,7 @@ class Http2Connection(ReadingHttp2):
     def _is_ours(self, request: Request) -> bool:
         """Whether a host that the connection was not made for may be asked for on it (RFC 9113 9.1.1)."""
         tls = self.arrival.tls
-        host = request.host
-        if tls is not None and (
-            not host
-            or host == self._sni
-            or (tls.certificate is not None and tls.certificate.covers(host.decode("ascii")))
-        ):
+        if tls is not None and tls.may_serve(request.host):
             self._directed = request.host  # the next request will most likely ask for it, too
             return True
         return False

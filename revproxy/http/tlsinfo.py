@@ -89,6 +89,13 @@ class TlsInfo:
     certificate: Any = None
     client: ClientIdentity | None = None
 
+    def may_serve(self, host: bytes) -> bool:
+        """Whether the connection is for a host, in lower case; ``b""`` names none (RFC 9110 7.4)."""
+        name = host.decode("ascii")
+        if not name or name == self.server_name:
+            return True
+        return self.certificate is not None and bool(self.certificate.covers(name))
+
 
 def normal_subject(text: str) -> str:
     """A subject as :attr:`ClientIdentity.subject` has it, of one that somebody wrote.
