@@ -35,7 +35,6 @@ from revproxy.wire import NO_PEER
 if TYPE_CHECKING:
     from revproxy.auth.outcome import Identity
     from revproxy.engine import Engine
-    from revproxy.limits.ratefields import Told
     from revproxy.routing import Route
 
 _log = Logger()
@@ -65,7 +64,7 @@ class Exchange(Delivery):
     :ivar started: reactor seconds of the head's arrival; ``connect_time`` and ``first_byte_time``
         are seconds since then.
     :ivar origin: the exchange that asked a backend on its behalf (:meth:`child`), or ``None``.
-    :ivar quota: what the client is told of its rate limits (:class:`~revproxy.limits.ratefields.Told`), or ``None``.
+    :ivar quota: what the client is told of its rate limits: lines that end the head of the response.
     :ivar note: what a handler has to remember of it.
     :ivar identity: who sent it, an :class:`~revproxy.auth.outcome.Identity`, where the route asks for that.
     :ivar admit_trailers: takes out of a client's trailers what it may not send, where there is such a thing.
@@ -96,7 +95,7 @@ class Exchange(Delivery):
         self.tries = 0
         self.repeats = 0
         self.origin: Exchange | None = None
-        self.quota: Told | None = None
+        self.quota = b""
         self.note: Any = None
         self.identity: Identity | None = None
         self.tried: tuple[Any, ...] = ()

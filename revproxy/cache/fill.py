@@ -174,6 +174,8 @@ class Fill:
             audience.interim(response)
             return
         child = self._child
+        if child.quota and audience.leader is not None:
+            audience.leader.quota += child.quota
         now = self._cache.now()
         if child.fault is not None:
             after = response.headers.get(b"retry-after")
@@ -355,6 +357,8 @@ class Fill:
         self._entry = None
         child, self._child = self._child, None
         engine = child.engine
+        if self._audience.leader is not None:
+            self._audience.leader.quota = self._audience.leader.quota.removesuffix(child.quota)
         child.client_gone(CLIENT_GONE)
         self.start(engine, conditions)
 

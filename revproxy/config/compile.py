@@ -35,7 +35,7 @@ from revproxy.middleware.filters import filtering
 from revproxy.middleware.guards import Capping, Load, refuse_banned
 from revproxy.middleware.headers import request_changes, response_changes
 from revproxy.middleware.policy import load_object, policy
-from revproxy.middleware.rate import AtOnce, Limited, RateLimiting, compile_limits, tell, tell_at_once
+from revproxy.middleware.rate import FirstLimited, Limited, RateLimiting, compile_limits
 from revproxy.middleware.rewrite import rewriting
 from revproxy.routing import Entry, Route, RouteTable
 from revproxy.upstream.credentials import Credentials
@@ -198,8 +198,6 @@ def _entry(
     counted = [limit for limit in limits if limit not in misses]
     if counted:
         client_request.append(RateLimiting(Limits(counted), reactor))
-    if any(limit.tells_all or limit.tells_refused for limit in limits):
-        client_response.append(tell)  # the first here is the last to run
     bodies = model.RouteLimits() if written.limits is None else written.limits
     max_body = server.limits.body if bodies.body == "server" else bodies.body
     assert not isinstance(max_body, str)
@@ -262,13 +260,11 @@ def _entry(
         hooks = Passing(handler)
         passing, keeping = (hooks.passed,), (hooks.noted,)
     if counted and len(client_request) == 1 and written.cache is None:
-        # with nothing in between it is the same before the handler, and takes 1 us less
-        handler = Limited(handler, client_request.pop())
-    at_once: AtOnce | None = None
-    if not passing and client_response in ([], [tell]) and backend_response == [compression] * len(backend_response):
-        at_once = None if compression is None else compression.at_once
-        if client_response:
-            at_once = tell_at_once(at_once)
+        # with nothing in between it is the same before the handler, and takes 1.5 us less
+        handler = FirstLimited(handler, client_request.pop())
+    at_once = None
+    if compression is not None and not passing and not client_response and backend_response == [compression]:
+        at_once = compression.at_once
     rate = server.minimum_rate if written.minimum_rate == "server" else written.minimum_rate
     route = Route(
         name=name,

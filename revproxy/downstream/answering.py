@@ -46,6 +46,7 @@ class AnsweringWire(ClosingWire):
         if status < 200:
             self._interim(request, response, head, first)
             return
+        head += exchange.quota  # no branch: with nothing it is the same object
         self._mode = PLAIN
         if not self.is_full:
             self.flushed = self.bytes_out

@@ -38,6 +38,7 @@ from revproxy.http.h2frames import (
 )
 from revproxy.http.h2responses import accepts, response_fields_h2, switching_response, trailer_fields_h2
 from revproxy.http.message import Field, Response
+from revproxy.limits.ratefields import pairs_of
 from revproxy.stream import DONE
 from revproxy.wire import PEER_FULL
 
@@ -100,6 +101,8 @@ class Http2Stream(PacedStream):
         hsts = connection.hsts
         if hsts and b"strict-transport-security" not in response.headers:
             block += connection.blocks.write(hsts)
+        if self.exchange is not None and self.exchange.quota:
+            block += connection.blocks.write(pairs_of(self.exchange.quota))
         out = headers(self.stream_id, block, ended and not first, connection.largest)
         if not first:
             if ended:

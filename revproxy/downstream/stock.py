@@ -23,6 +23,7 @@ from revproxy.exchange import Exchange
 from revproxy.fault import CLIENT_BAD_REQUEST, Fault, ProtocolError
 from revproxy.http.forwarding import forwarded_lines
 from revproxy.http.message import Arrival, Field, Headers, Request, Response
+from revproxy.limits.ratefields import fields_of
 from revproxy.stream import ASKING, EARLY
 from revproxy.wire import PEER_FULL
 
@@ -175,6 +176,9 @@ class RequestStream:
             if name == b"set-cookie":
                 request.cookies.append(value)  # with those that resources above have set
             else:
+                headers.addRawHeader(name, value)
+        if self.exchange is not None and self.exchange.quota:
+            for name, value, _, _ in fields_of(self.exchange.quota):
                 headers.addRawHeader(name, value)
         if ended and response.length is None and request.method != b"HEAD" and status not in (204, 304):
             headers.setRawHeaders(b"content-length", [b"%d" % len(first)])

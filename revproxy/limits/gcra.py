@@ -6,15 +6,17 @@ A request is allowed when it is not earlier than that by more than the burst all
 * over any time t no more than ``burst + rate * t`` requests of a key pass;
 * a key whose TAT is past has its whole burst, as one that never asked: it needs no entry.
 
-What is kept is bounded by ``keys``, whatever clients do. What is dropped first, when there is no room:
+What is kept is bounded by ``keys``, whatever clients do, and nothing is shared between keys: no key is refused for what
+others ask. Keys stand in a ring. When one is added, some of those that were looked at longest ago are looked at:
 
-* keys whose TAT is past: nothing is lost. Each new key looks at two of the oldest;
-* of the sixteen oldest, those that were never refused, the half that asked least: they get their burst back, and that
-  is all that cycling through addresses is good for;
-* only where all sixteen were refused, the one that waits least. Its TAT goes into a table of fixed size that is shared
-  by hash, four cells to a key: what a cell says is at least the TAT, so no one who is limited is forgotten, and who
-  shares all four cells with such keys is taken for one of them. With half as many dropped as are kept (100,000) that
-  happens to about 8 in 100 new keys, with a tenth as many to 4 in 10,000. Cells run out by themselves, as TATs do.
+* keys whose TAT has been past for a minute go, and where there is no room those whose TAT is past: nothing is lost;
+* where there still is no room, a quarter of those that were looked at goes: those that were refused least since they
+  were looked at before (what was before that counts half, and so on), of them those that asked least. They have their
+  burst back.
+
+So a key is forgotten only for one that is new, and what passes in all is at most what the rate allows and two bursts
+for each new key. And a key that is refused again and again is not forgotten for keys that are refused less often: a new
+key moves the ring by four, so of K keys, with N new ones a second, all are looked at every ``K / 4 N`` seconds.
 
 Times are seconds in floats, counted from the first: a wall clock's floats (2**-22 s apart) would be too coarse for
 1,000,000 requests a second. A millionth of an interval is allowed for rounding.
@@ -22,16 +24,20 @@ Times are seconds in floats, counted from the first: a wall clock's floats (2**-
 
 from __future__ import annotations
 
-from array import array
 from collections import deque
 from collections.abc import Hashable
 from typing import NamedTuple
 
-#: How many of the oldest keys are looked at when there is no room, and when there is.
+#: How many of the ring are looked at together, which part of them goes where there is no room, and, where there is,
+#: after how many new keys the next are.
 _SAMPLE = 16
-_SWEEP = 2
-_ROWS = 4
+_PART = 4
+_EVERY = 8
+#: Seconds that a key is kept for which it is not needed: it takes 1 us more to add it again.
+_SPARED = 60.0
 _ROUNDING = 1e-6
+#: What makes cutting off rounding up.
+UP = 1.0 - 1e-6
 
 
 class Verdict(NamedTuple):
@@ -59,7 +65,7 @@ class Gcra:
     """
 
     __slots__ = (
-        "_full", "_furthest", "_keys", "_latest", "_order", "_origin", "_over", "_per_second", "_shadow",
+        "_full", "_furthest", "_keys", "_latest", "_look_at", "_order", "_origin", "_per_second", "_refused",
         "_tats", "_tolerance", "interval",
     )  # fmt: skip
 
@@ -72,18 +78,23 @@ class Gcra:
         # nothing that was allowed is further ahead, unless the clock was set back
         self._furthest = self._latest + self.interval * (1 + _ROUNDING)
         self._keys = keys
+        self._look_at = min(keys, _EVERY)
         self._tats: dict[Hashable, float] = {}
         self._order: deque[Hashable] = deque()  # each key of _tats once
-        self._over: set[Hashable] = set()  # keys that were refused since they had their whole burst
-        self._shadow: Shadow | None = None
+        self._refused: dict[Hashable, int] = {}  # keys of _tats -> refusals, half of what it was at each look
         self._origin: float | None = None
 
     def __len__(self) -> int:
         """How many keys are kept."""
         return len(self._tats)
 
+    def is_due(self, key: Hashable, now: float) -> bool:
+        """Whether :meth:`pass_now` would let a request pass; nothing is counted."""
+        tat = self._tats.get(key)
+        return tat is None or self._origin is None or tat - (now - self._origin) <= self._tolerance
+
     def pass_now(self, key: Hashable, now: float) -> float:
-        """Count a request of ``key`` at ``now`` (seconds of any clock) if it may go on at once. 0.4 us.
+        """Count a request of ``key`` at ``now`` (seconds of any clock) if it may go on at once. 0.3 us.
 
         :return: :attr:`Verdict.reset`, or -1 where it may not, which counts nothing.
         """
@@ -93,63 +104,57 @@ class Gcra:
         tats = self._tats
         tat = tats.get(key)
         if tat is None:
-            tat = self._forgotten(key, now)
+            self._add(key, now)
+        elif tat > now:
             if tat - now > self._tolerance:
                 return -1.0
-            self._add(key, now)
-        elif tat <= now:
-            if self._over:
-                self._over.discard(key)
-            tats[key] = now + self.interval
-            return self.interval
-        elif tat - now > self._tolerance:
-            return -1.0
-        tats[key] = tat = tat + self.interval
-        return tat - now
+            tats[key] = tat = tat + self.interval
+            return tat - now
+        tats[key] = now + self.interval
+        return self.interval
 
-    def left(self, reset: float) -> int:
-        """:attr:`Verdict.remaining`, of what :meth:`pass_now` gave."""
-        return int((self._full - reset) * self._per_second + _ROUNDING)
+    def told(self, reset: float) -> tuple[int, int]:
+        """What is left, and for how many whole seconds, of what :meth:`pass_now` gave.
+
+        Where nothing is left they are those after which a next request is allowed.
+        """
+        left = int((self._full - reset) * self._per_second + _ROUNDING)
+        return (left, int(reset + UP)) if left > 0 else (0, int(reset - self._tolerance + UP))
 
     def check(self, key: Hashable, now: float) -> Verdict:
         """Count a request of ``key`` at ``now`` (seconds of any clock), unless it is refused."""
         if self._origin is None:
             self._origin = now
         now -= self._origin
-        tat = self._tats.get(key)
-        if tat is None:
-            tat = self._forgotten(key, now)
-            if tat - now > self._latest:
-                return Verdict(False, tat - now - self._tolerance, 0, tat - now)
-            self._add(key, now)
-        elif tat <= now:
-            tat = now
-            if self._over:
-                self._over.discard(key)
+        tat = self._tats.get(key, now)
         ahead = tat - now
         if ahead > self._latest:
-            return self._refuse(key, now, ahead)
+            if ahead > self._furthest:  # the clock was set back
+                ahead = self._full
+                self._tats[key] = now + ahead
+            self.refuse(key)
+            return Verdict(False, ahead - self._tolerance, 0, ahead)
+        if key not in self._tats:
+            self._add(key, now)
+        elif ahead < 0.0:
+            tat = now
+            ahead = 0.0
         self._tats[key] = tat + self.interval
-        wait = ahead - self._tolerance
+        wait = max(0.0, ahead - self._tolerance)
         ahead += self.interval
-        if wait > 0.0:
-            return Verdict(True, wait, 0, ahead)
-        return Verdict(True, 0.0, int((self._full - ahead) * self._per_second + _ROUNDING), ahead)
+        return Verdict(True, wait, 0 if wait else self._left(ahead), ahead)
 
     def look(self, key: Hashable, now: float) -> Verdict:
         """What :meth:`check` would say, with the state as it is now; nothing is counted."""
-        if self._origin is None:
-            self._origin = now
-        now -= self._origin
         tat = self._tats.get(key)
-        if tat is None:
-            tat = self._forgotten(key, now)
-        ahead = max(0.0, tat - now)
+        ahead = 0.0 if tat is None or self._origin is None else max(0.0, tat - (now - self._origin))
         if ahead > self._furthest:
             ahead = self._full
-        left = max(0, int((self._full - ahead) * self._per_second + _ROUNDING))
         wait = max(0.0, ahead - self._tolerance)
-        return Verdict(ahead <= self._latest, wait, left, ahead)
+        return Verdict(ahead <= self._latest, wait, max(0, self._left(ahead)), ahead)
+
+    def _left(self, ahead: float) -> int:
+        return int((self._full - ahead) * self._per_second + _ROUNDING)
 
     def give_back(self, key: Hashable) -> None:
         """A request that was counted did not go on."""
@@ -157,95 +162,42 @@ class Gcra:
         if tat is not None:
             self._tats[key] = tat - self.interval
 
-    def refuse(self, key: Hashable, now: float) -> None:
-        """A request was refused for ``key``: it is not forgotten before those that were not."""
-        if self._origin is not None and key in self._tats and self._tats[key] > now - self._origin:
-            self._over.add(key)
-
-    def _refuse(self, key: Hashable, now: float, ahead: float) -> Verdict:
-        if ahead > self._furthest:  # the clock was set back
-            ahead = self._full
-            self._tats[key] = now + ahead
-        self._over.add(key)
-        return Verdict(False, ahead - self._tolerance, 0, ahead)
-
-    def until_next(self, reset: float) -> float:
-        """Seconds after which a next request is allowed, of the ``reset`` of one that left none."""
-        return reset - self._tolerance
+    def refuse(self, key: Hashable) -> None:
+        """A request was refused for ``key``, by whoever :meth:`look` told: it is forgotten after others."""
+        if key in self._tats:
+            self._refused[key] = self._refused.get(key, 0) + 1
 
     # -- what is kept
 
     def _add(self, key: Hashable, now: float) -> None:
         """There will be a key that is not kept yet."""
-        if len(self._tats) >= self._keys:
+        if len(self._tats) >= self._look_at:
             self._make_room(now)
-        elif self._order:
-            self._sweep(now)
         self._order.append(key)
 
-    def _forgotten(self, key: Hashable, now: float) -> float:
-        """The TAT of a key that is not kept, ``now`` or later."""
-        if self._shadow is None:
-            return now
-        return max(now, min(self._shadow.get(key), now + self._full))
-
-    def _sweep(self, now: float) -> None:
-        order, tats = self._order, self._tats
-        for _ in range(min(_SWEEP, len(order))):
-            key = order.popleft()
-            if tats[key] > now:
-                order.append(key)
-            else:
-                del tats[key]
-                self._over.discard(key)
-
     def _make_room(self, now: float) -> None:
-        order, tats, over = self._order, self._tats, self._over
+        order, tats, refused = self._order, self._tats, self._refused
         sample = [order.popleft() for _ in range(min(_SAMPLE, len(order)))]
-        dropped = [key for key in sample if tats[key] <= now]
-        if not dropped:
-            dropped = sorted([key for key in sample if key not in over], key=tats.__getitem__)
-            dropped = dropped[: (len(dropped) + 1) // 2]
-        if not dropped:
-            dropped = [min(sample, key=tats.__getitem__)]
-            if self._shadow is None:
-                self._shadow = Shadow(self._keys)
-            self._shadow.put(dropped[0], tats[dropped[0]])
+        if len(tats) < self._keys:
+            past = now - _SPARED
+            dropped = [key for key in sample if tats[key] <= past]
+            order.extend([key for key in sample if tats[key] > past] if dropped else sample)
+        else:
+            sample.sort(key=lambda key: (-1 if tats[key] <= now else refused.get(key, 0), tats[key]))
+            drops = max(len(sample) // _PART, 1)
+            while drops < len(sample) and tats[sample[drops]] <= now:
+                drops += 1
+            dropped = sample[:drops]
+            for key in sample[drops:]:
+                order.append(key)
+                if key in refused:
+                    refused[key] >>= 1
         for key in dropped:
             del tats[key]
-            over.discard(key)
-        order.extend(key for key in sample if key in tats)
+            refused.pop(key, None)
+        self._look_at = min(self._keys, len(tats) + _EVERY)
 
 
-class Shadow:
-    """Times of keys in a table of a fixed size: what it says of a key is what was put for it, or later.
-
-    :param keys: about twice as many as it is to tell apart well; 32 to 64 bytes for each, 2 MB at most.
-    """
-
-    __slots__ = ("_cells", "_mask", "_shift")
-
-    def __init__(self, keys: int) -> None:
-        bits = max(6, keys.bit_length())
-        bits = min(bits, 16)  # four times that is what a hash has
-        self._mask = (1 << bits) - 1
-        self._shift = bits
-        self._cells = tuple(array("d", bytes(8 << bits)) for _ in range(_ROWS))
-
-    def put(self, key: Hashable, time: float) -> None:
-        """Remember the time of a key."""
-        at = hash(key)
-        for row in self._cells:
-            cell = at & self._mask
-            if row[cell] < time:
-                row[cell] = time
-            at >>= self._shift
-
-    def get(self, key: Hashable) -> float:
-        """The time of a key or one that is later, 0 for none."""
-        at = hash(key)
-        least = float("inf")
-        for row in self._cells:
-            least = min(least, row[at & self._mask])
-            at >>= self._shift
-        return least
+def whole(seconds: float) -> int:
+    """Seconds as fields have them: rounded up, but for less than a microsecond too much, which is rounding itself."""
+    return int(seconds + UP)  # half the time that math.ceil takes

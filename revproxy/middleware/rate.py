@@ -7,7 +7,7 @@ Rules of this module:
   answers stand between the cache and the route's handler, so that a request that is refused or waits
   takes no backend's place, and a stale response may serve in its stead where it may on an error;
 * a request that waits has one timer, and what it counted is given back when its client leaves;
-* what clients are told is added as the last thing that happens to a response.
+* what clients are told is :attr:`Exchange.quota`: whoever writes the head of the response adds it as the last lines.
 """
 
 from __future__ import annotations
@@ -21,12 +21,11 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from revproxy.config.ratelimit import RateLimit
 from revproxy.fault import HANDLER_FAILED, RATE_LIMITED, ProtocolError
-from revproxy.http.message import Response
 from revproxy.keys import key_reader
 from revproxy.limits.client import address_counter
 from revproxy.limits.gcra import Gcra
 from revproxy.limits.rate import Delayed, Limit, Limits, Read, Refused
-from revproxy.limits.ratefields import Policy, Told
+from revproxy.limits.ratefields import Policy
 
 if TYPE_CHECKING:
     from revproxy.exchange import Exchange
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
 #: Bytes of a key that is kept as it is; of longer ones a hash is.
 _LONGEST = 64
 _TOGETHER = b""
-
-AtOnce = Callable[["Exchange", Response, bytes], bytes | None]
 
 
 def compile_limits(written: Iterable[RateLimit], base: str = ".", before: Iterable[RateLimit] = ()) -> list[Limit]:
@@ -128,16 +125,14 @@ class RateLimiting:
         self.seconds: Callable[[], float] = reactor.seconds
 
     def __call__(self, exchange: Exchange) -> Deferred[None] | None:
-        made = self.limits.decide(exchange, self.seconds())
-        return None if made is None else self.carry_out(exchange, made)
+        return self.carry_out(exchange, self.limits.decide(exchange, self.seconds()))
 
-    def carry_out(self, exchange: Exchange, made: Told | Refused | Delayed) -> Deferred[None] | None:
+    def carry_out(self, exchange: Exchange, made: bytes | Refused | Delayed) -> Deferred[None] | None:
         """What was decided: a request goes on, waits, or fails. :raises ProtocolError: where it is refused."""
-        told = made if isinstance(made, Told) else made.told
-        if told is not None:
-            exchange.quota = told if exchange.quota is None else exchange.quota.plus(told)
-        if isinstance(made, Told):
+        if isinstance(made, bytes):
+            exchange.quota += made
             return None
+        exchange.quota += made.told
         if isinstance(made, Refused):
             raise ProtocolError(made.limit.fault, made.limit.detail, made.after)
         return self._wait(made)
@@ -161,7 +156,7 @@ class RateLimiting:
 
 
 class Limited:
-    """A handler before another one: for limits that leave out a cache's answers, and for routes without other hooks."""
+    """A handler before another one: for limits that leave out a cache's answers."""
 
     __slots__ = ("_decide", "_inner", "_limiting", "_seconds")
 
@@ -173,11 +168,9 @@ class Limited:
 
     def start(self, exchange: Exchange) -> None:
         """4: the inner handler, as soon as the limits let it."""
-        made = self._decide(exchange, self._seconds())
-        if made is None or (type(made) is Told and exchange.quota is None):
-            exchange.quota = made if exchange.quota is None else exchange.quota
-            self._inner.start(exchange)
-            return
+        self._carry_out(exchange, self._decide(exchange, self._seconds()))
+
+    def _carry_out(self, exchange: Exchange, made: bytes | Refused | Delayed) -> None:
         try:
             waiting = self._limiting.carry_out(exchange, made)
         except ProtocolError as e:
@@ -197,38 +190,20 @@ class Limited:
             exchange.broke(HANDLER_FAILED)
 
 
+class FirstLimited(Limited):
+    """The same where nothing comes before it: a request is counted at its arrival, which saves a look at the clock."""
+
+    __slots__ = ()
+
+    def start(self, exchange: Exchange) -> None:
+        """4: the inner handler, as soon as the limits let it."""
+        made = self._decide(exchange, exchange.started)
+        if type(made) is bytes:
+            exchange.quota = made
+            self._inner.start(exchange)
+        else:
+            self._carry_out(exchange, made)
+
+
 def _given_up(failure: Any) -> None:
     failure.trap(CancelledError)
-
-
-def tell(exchange: Exchange) -> None:
-    """A client-response hook: RateLimit-Policy and RateLimit."""
-    response = exchange.response
-    assert response is not None
-    if exchange.quota is not None:
-        exchange.quota.add(response)
-    if exchange.origin is not None and exchange.origin.quota is not None:
-        exchange.origin.quota.add(response)
-
-
-def tell_at_once(before: AtOnce | None) -> AtOnce:
-    """The same for a response that is there whole, as :attr:`revproxy.routing.Route.at_once`.
-
-    :param before: what the hooks before it do so, ``None`` where there are none.
-    """
-
-    def at_once(exchange: Exchange, response: Response, body: bytes) -> bytes | None:
-        made: bytes | None = body
-        head = response
-        if before is not None:
-            made = before(exchange, response, body)
-            if made is None:
-                return None
-            assert exchange.response is not None
-            head = exchange.response
-        quota = exchange.quota
-        if quota is not None:
-            exchange.response = quota.added(head)
-        return made
-
-    return at_once

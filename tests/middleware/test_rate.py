@@ -12,8 +12,9 @@ from revproxy.config.errors import ConfigError
 from revproxy.config.model import Middleware
 from revproxy.config.ratelimit import RateLimit
 from revproxy.http.message import ClientIdentity, TlsInfo
-from revproxy.middleware.rate import names, tell
+from revproxy.middleware.rate import names
 from tests.drive import World
+from tests.h2kit import LISTEN, H2Client
 from tests.kit import ADDRESS, OK, get, hooked, load, ok, toml
 
 
@@ -52,8 +53,7 @@ def test_allowed_responses_tell_as_well_and_may_be_told_not_to() -> None:
         assert b"RateLimit" not in place.get("/")
         answer = place.get("/")
         assert (b"RateLimit" in answer) == refused and b"\r\nRetry-After: 60\r\n" in answer
-        route = place.table.routes[0]
-        assert (tell in route.client_response) == refused
+        assert place.table.routes[0].plain and place.table.routes[0].response_hooks == ()
 
 
 def test_without_a_limit_there_is_nothing_of_it() -> None:
@@ -101,6 +101,66 @@ def test_what_it_counts_by() -> None:
     place = world('{ rate = "1/h", by = "client_certificate" }')
     one, other = (TlsInfo("a", client=ClientIdentity("", (), f"{n:064x}", "0A", b"")) for n in (1, 2))
     assert statuses(place, 2, tls=one) + statuses(place, 1, tls=other) + statuses(place, 2) == [200, 429, 200, 200, 429]
+
+
+@pytest.mark.parametrize(
+    ("by", "one", "other", "none"),
+    [
+        ("header:x-key", ("/", "X-Key: a"), ("/", "X-Key: b"), ("/",)),
+        ("cookie:sid", ("/", "Cookie: x=1; sid=a"), ("/", "Cookie: sid=b; x=1"), ("/", "Cookie: x=1")),
+        ("query:k", ("/?k=a",), ("/?x=1&k=b",), ("/?x=1",)),
+        ("path", ("/a?x=1",), ("/b",), None),
+        ("tests.middleware.test_rate:tenant", ("/", "X-Key: A"), ("/", "X-Key: b"), ("/",)),
+        ("tests.middleware.test_rate:tenant", ("/", "X-Key: a"), ("/", "X-Key: B"), ("/", "X-Key: raise")),
+    ],
+)
+@pytest.mark.parametrize("more", ["", ', delay = "1s", burst = 1'])
+def test_each_key_has_its_own_count_through_the_whole_proxy(
+    by: str, one: tuple[str, ...], other: tuple[str, ...], none: tuple[str, ...] | None, more: str
+) -> None:
+    """``none`` has no such key and is counted by its client. With a delay what is too early has no answer yet."""
+    place = world(f'{{ rate = "1/s", by = "{by}"{more} }}')
+
+    def ask(path: str, *fields: str, peer: str = "192.0.2.7") -> int:
+        answer = place.get(path, "example.com", *fields, peer=peer)
+        return status(answer) if answer else 0
+
+    again = 0 if more else 429
+    assert [ask(*one), ask(*one, peer="192.0.2.8"), ask(*other), ask(*other)] == [200, again, 200, again]
+    if none is not None:
+        assert [ask(*none), ask(*none), ask(*none, peer="192.0.2.8")] == [200, again, 200]
+    place.advance(1.01)
+    assert [ask(*one), ask(*other), ask(*one)] == [200, 200, again]
+
+
+def tenant(exchange: Any) -> str | None:
+    """A callable of a user's: the key in lower case."""
+    found = exchange.request.headers.get(b"x-key")
+    if found == b"raise":
+        raise ValueError(found)
+    return None if found is None else found.decode().lower()
+
+
+def test_several_limits_by_different_keys_count_all_or_nothing() -> None:
+    client = world('[{ rate = "3/h", burst = 3 }, { rate = "1/h", by = "cookie:sid" }]')
+    assert statuses(client, 3, "Cookie: sid=a") == [200, 429, 429]
+    assert statuses(client, 1, "Cookie: sid=b") + statuses(client, 1, "Cookie: sid=c") == [200, 200]
+    answer = client.get("/", "example.com", "Cookie: sid=d")
+    assert status(answer) == 429 and b'RateLimit: "per-hour";r=0;t=1200, "per-hour-2";r=1;t=0\r\n' in answer
+
+
+def test_in_http2_they_are_fields_as_well(play_once: Any) -> None:
+    scenario = play_once(LISTEN.replace("[[routes]]", '[[routes]]\nrate_limit = { rate = "2/h", burst = 2 }'))
+    client, backend = H2Client(scenario.client()), scenario.backend(ADDRESS)
+    for limit in (b'"per-hour";r=1;t=1800', b'"per-hour";r=0;t=1800'):
+        stream = client.begin()
+        backend.expect_request(b"GET", b"/")
+        backend.send(ok(b"ok", b"RateLimit: its-own"))
+        head = client[stream].heads[0]
+        assert head[b"ratelimit-policy"] == b'"per-hour";q=2;w=3600' and head[b"ratelimit"] == limit
+    stream = client.begin()
+    answer = client[stream]
+    assert answer.status == b"429" and answer.heads[0][b"ratelimit"] == b'"per-hour";r=0;t=1800'
 
 
 def test_an_ipv6_network_is_one_client() -> None:
