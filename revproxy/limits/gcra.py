@@ -61,7 +61,7 @@ class Gcra:
     :param count: requests, 1 or more, :param seconds: in so many seconds. :param burst: requests that may come at once.
     :param delay: seconds that a request may be early beyond the burst; it has to wait until it is not.
     :ivar interval: seconds between two requests at the rate.
-    :param keys: how many are kept, at most. A key takes about 200 bytes (those of an IPv4 address as text included).
+    :param keys: how many are kept, at most. A key takes 200 to 300 bytes (those of an IPv4 address as text included).
     """
 
     __slots__ = (
@@ -87,11 +87,6 @@ class Gcra:
     def __len__(self) -> int:
         """How many keys are kept."""
         return len(self._tats)
-
-    def is_due(self, key: Hashable, now: float) -> bool:
-        """Whether :meth:`pass_now` would let a request pass; nothing is counted."""
-        tat = self._tats.get(key)
-        return tat is None or self._origin is None or tat - (now - self._origin) <= self._tolerance
 
     def pass_now(self, key: Hashable, now: float) -> float:
         """Count a request of ``key`` at ``now`` (seconds of any clock) if it may go on at once. 0.3 us.
@@ -161,6 +156,19 @@ class Gcra:
         tat = self._tats.get(key)
         if tat is not None:
             self._tats[key] = tat - self.interval
+
+    def take_back(self, key: Hashable, now: float) -> None:
+        """A request that :meth:`pass_now` counted at ``now`` did not go on.
+
+        A key that came with it does not stay, so that requests that are refused never push out others.
+        """
+        tat = self._tats[key] - self.interval
+        if self._order[-1] == key and self._origin is not None and tat <= now - self._origin:
+            self._order.pop()
+            del self._tats[key]
+            self._refused.pop(key, None)
+        else:
+            self._tats[key] = tat
 
     def refuse(self, key: Hashable) -> None:
         """A request was refused for ``key``, by whoever :meth:`look` told: it is forgotten after others."""

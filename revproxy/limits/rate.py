@@ -5,7 +5,8 @@ Rules of this module:
 * all or nothing: a request that one limit refuses is counted by none of them;
 * a limit that has no key for a request (see ``missing``) does not count it;
 * a request waits as long as the limit that asks for the longest wait;
-* what goes on at once is decided in one pass over the limits, all else in another that knows all cases;
+* what goes on at once is decided in one pass over the limits; where one says no, what was counted is taken back, and
+  all else is decided in a pass that knows all cases;
 * pure: keys are read by functions that are handed in, the time is an argument.
 """
 
@@ -18,13 +19,19 @@ from attrs import frozen
 
 from revproxy.fault import Fault
 from revproxy.limits.gcra import Gcra, Verdict, whole
-from revproxy.limits.ratefields import Fields, Policy
+from revproxy.limits.ratefields import Fields, Numbers, Policy
 
 if TYPE_CHECKING:
     from revproxy.exchange import Exchange
 
 #: Reads what a limit counts by; ``None``: this request is not counted.
 Read = Callable[["Exchange"], Hashable]
+
+_NOTHING: tuple[int | None, int | None] = (None, None)
+
+
+def _tells_nothing(reset: float) -> tuple[int | None, int | None]:
+    return _NOTHING
 
 
 @frozen(eq=False)
@@ -75,8 +82,8 @@ class Limits:
     """
 
     __slots__ = (
-        "_fields", "_known", "_others", "_pass", "_read", "_rest", "_rested", "_tells", "_tells_first", "_numbers_of",
-        "decide", "limits", "waiting",
+        "_fields", "_known", "_numbers", "_pass", "_read", "_rest", "_rested", "_steps", "_tells", "decide",
+        "limits", "waiting",
     )  # fmt: skip
 
     def __init__(self, limits: Sequence[Limit]) -> None:
@@ -86,19 +93,23 @@ class Limits:
         self._fields = Fields([limit.policy for limit in limits])
         self._known = self._fields.known
         first = self.limits[0]
-        self._read, self._pass, self._numbers_of, self._tells_first = (
-            first.read, first.gcra.pass_now, first.gcra.told, first.tells_all,
-        )  # fmt: skip
-        self._others = tuple(
-            (limit.read, limit.gcra.is_due, limit.gcra.pass_now, limit.gcra.told, limit.tells_all)
-            for limit in self.limits[1:]
+        self._read, self._pass, self._numbers = first.read, first.gcra.pass_now, first.gcra.told
+        self._rest = first.gcra.interval
+        self._steps = tuple(
+            (
+                limit.read,
+                limit.gcra.pass_now,
+                limit.gcra.interval,
+                limit.gcra.told if limit.tells_all else _tells_nothing,
+                limit.gcra.told(limit.gcra.interval) if limit.tells_all else _NOTHING,
+            )
+            for limit in limits
         )
         # most requests come from clients that have their whole burst
-        self._rest = first.gcra.interval
-        one = not self._others
-        self._rested = self._fields.told((self._numbers_of(self._rest),)) if one and self._tells else b""
+        rested: Numbers = tuple([number for *_, pair in self._steps for number in pair])
+        self._rested = self._fields.told(rested)
         self.decide: Callable[[Exchange, float], bytes | Refused | Delayed] = (
-            self._decide_one if one else self._decide_several
+            self._decide_several if len(self.limits) > 1 else self._decide_one
         )
 
     @property
@@ -117,35 +128,41 @@ class Limits:
             return self._slowly([key], now)
         if not self._tells:
             return b""
-        numbers = (self._numbers_of(reset),)
+        numbers = self._numbers(reset)
         return self._known.get(numbers) or self._fields.told(numbers)
 
     def _decide_several(self, exchange: Exchange, now: float) -> bytes | Refused | Delayed:
-        keys = [first := self._read(exchange)]
-        due = True
-        for read, is_due, _, _, _ in self._others:
+        keys: list[Hashable] = []
+        numbers: list[int | None] = []
+        rested = True
+        for read, pass_now, interval, told, rest in self._steps:
             key = read(exchange)
             keys.append(key)
-            if key is not None and not is_due(key, now):
-                due = False
-        reset = self._rest
-        if due and first is not None:
-            reset = self._pass(first, now)
-        if reset < 0.0 or not due:
-            return self._slowly(keys, now)
-        counted = first is not None and self._tells_first
-        numbers: list[tuple[int, int] | None] = [self._numbers_of(reset) if counted else None]
-        for at, (_, _, pass_now, told, tells) in enumerate(self._others, 1):
-            key = keys[at]
             if key is None:
-                numbers.append(None)
+                rested = False
+                numbers += _NOTHING
+                continue
+            reset = pass_now(key, now)
+            if reset == interval:
+                numbers += rest
+            elif reset < 0.0:
+                return self._back_out(exchange, keys, now)
             else:
-                reset = pass_now(key, now)
-                numbers.append(told(reset) if tells else None)
-        if not self._tells:
-            return b""
+                rested = False
+                numbers += told(reset)
+        if rested or not self._tells:
+            return self._rested
         made = tuple(numbers)
         return self._known.get(made) or self._fields.told(made)
+
+    def _back_out(self, exchange: Exchange, keys: list[Hashable], now: float) -> bytes | Refused | Delayed:
+        """The last of the keys may not pass at once: nothing is counted, and then it is decided slowly."""
+        at = len(keys) - 1
+        for limit, key in zip(self.limits[:at], keys[:at], strict=True):
+            if key is not None:
+                limit.gcra.take_back(key, now)
+        keys += [limit.read(exchange) for limit in self.limits[at + 1 :]]
+        return self._slowly(keys, now)
 
     def _slowly(self, keys: Sequence[Hashable], now: float) -> bytes | Refused | Delayed:
         verdicts = tuple(
@@ -169,28 +186,28 @@ class Limits:
             if (allowed and not verdict.allowed) or verdict.wait > longest:
                 slowest, slowest_key, longest, allowed = limit, key, verdict.wait, verdict.allowed
         if slowest is None:
-            return self._told(verdicts, None)
+            return self._tell(verdicts, None)
         if allowed and self.waiting < slowest.waiting:
-            return Delayed(longest, keys, self._told(verdicts, None))
+            return Delayed(longest, keys, self._tell(verdicts, None))
         if allowed:
             # it would have to wait, and too many do: all give back what they counted
             for limit, key in zip(self.limits, keys, strict=True):
                 if key is not None:
                     limit.gcra.give_back(key)
         slowest.gcra.refuse(slowest_key)
-        return Refused(slowest, max(1, whole(longest)), self._told(verdicts, longest))
+        return Refused(slowest, max(1, whole(longest)), self._tell(verdicts, longest))
 
-    def _told(self, verdicts: tuple[Verdict | None, ...], refused: float | None) -> bytes:
+    def _tell(self, verdicts: tuple[Verdict | None, ...], refused: float | None) -> bytes:
         """What clients are told. :param refused: seconds after which a request that is refused would not be."""
-        numbers: list[tuple[int, int] | None] = []
+        numbers: list[int | None] = []
         for limit, verdict in zip(self.limits, verdicts, strict=True):
             if verdict is None or not (limit.tells_all if refused is None else limit.tells_refused):
-                numbers.append(None)
+                numbers += _NOTHING
             elif refused is not None and not (verdict.allowed and verdict.wait == 0.0):
                 # the same moment as Retry-After
-                numbers.append((0, max(1, whole(verdict.wait))))
+                numbers += (0, max(1, whole(verdict.wait)))
             else:
-                numbers.append(limit.gcra.told(verdict.reset))
+                numbers += limit.gcra.told(verdict.reset)
         return self._fields.told(tuple(numbers))
 
     def give_back(self, keys: tuple[Hashable, ...]) -> None:

@@ -22,8 +22,8 @@ _KEPT = 2048
 #: RFC 9651 3.3.1.
 _LARGEST = 10**15 - 1
 
-#: Of each limit what is left and for how many seconds, ``None`` where it does not count the request.
-Numbers = tuple[tuple[int, int] | None, ...]
+#: Of each limit what is left and for how many seconds, one behind the other; twice ``None`` where it does not count.
+Numbers = tuple[int | None, ...]
 
 
 class Policy:
@@ -57,10 +57,13 @@ class Fields:
         found = self.known.get(numbers)
         if found is not None:
             return found
-        form = self._all
-        if None in numbers:
-            form = _form([policy for policy, pair in zip(self._policies, numbers, strict=True) if pair is not None])
-        made = form % tuple([number for pair in numbers if pair is not None for number in pair])
+        if None not in numbers:
+            made = self._all % numbers
+        else:
+            form = _form(
+                [policy for policy, left in zip(self._policies, numbers[::2], strict=True) if left is not None]
+            )
+            made = form % tuple([number for number in numbers if number is not None])
         if len(self.known) >= _KEPT:
             self.known.clear()
         self.known[numbers] = made

@@ -273,7 +273,11 @@ def test_a_configuration_below_a_mount_point() -> None:
     config = model.Config(
         routes=(
             model.Route(name="gone", match=model.Match(path=("/old",)), respond=model.Respond(status=410, body="gone")),
-            model.Route(match=model.Match(path=("/new/*",)), respond=model.Respond(body="new")),
+            model.Route(
+                match=model.Match(path=("/new/*",)),
+                respond=model.Respond(body="new"),
+                rate_limit=(model.RateLimit(rate="1/h"),),
+            ),
         )
     )
     resource = ReverseProxyResource(config, reactor=clock)
@@ -281,7 +285,9 @@ def test_a_configuration_below_a_mount_point() -> None:
     root.putChild(b"api", resource)  # type: ignore[arg-type]  # IResource is said by a decorator
     client = Client(Site(root, reactor=clock), clock)  # type: ignore[arg-type]  # a Clock
     assert client.get("/api/old").startswith(b"HTTP/1.1 410 ")
-    assert client.get("/api/new/x").endswith(b"new")
+    answer = client.get("/api/new/x")
+    assert answer.endswith(b"new") and b'\r\nratelimit: "per-hour";r=0;t=3600\r\n' in answer.lower()
+    assert client.get("/api/new/x").startswith(b"HTTP/1.1 429 ")
     assert client.get("/api/").startswith(b"HTTP/1.1 404 ")
 
 
