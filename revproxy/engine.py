@@ -24,6 +24,7 @@ from revproxy.limits.client import counted
 from revproxy.limits.compile import compile_bans
 from revproxy.limits.lines import Lines
 from revproxy.refusals import Refusals
+from revproxy.slices import Slices
 
 if TYPE_CHECKING:
     from revproxy.exchange import Exchange
@@ -54,6 +55,7 @@ class Engine:
     :param log: where finished exchanges go, or ``None``.
     :ivar connections: the client connections there are.
     :ivar bans: who is not let in; ``None`` where ``[server.bans]`` is not written.
+    :ivar slices: works through what takes long on the reactor.
     :ivar told: :meth:`finished` wants to know of every exchange, not only of those that failed.
     """
 
@@ -74,6 +76,7 @@ class Engine:
         self.max_requests = limits.requests_per_connection
         self.keep_alive = server.timeouts.keep_alive
         self.stopping = False
+        self.slices = Slices(reactor)
         self.connections: set[Any] = set()
         self._most = limits.connections or default_connections()
         self._most_per_address = limits.connections_per_address
