@@ -19,6 +19,7 @@ from revproxy.http.forwarding import client_address
 from revproxy.http.h1 import RequestParser
 from revproxy.http.mapping import public_origin
 from revproxy.http.message import Headers, Request
+from revproxy.http.parameters import masked
 from revproxy.limits.bans import BanList
 from revproxy.limits.client import counted
 from revproxy.limits.compile import compile_bans
@@ -218,17 +219,28 @@ class Engine:
         if not self._reports.allow(self.seconds()):
             return
         request = exchange.request
+        target, secrets = request.raw_target, _secrets(exchange)
+        if secrets:
+            target = masked(target, secrets)
         _log.warn(
             "{word}: {method} {host}{target} for {client}, id {id}{backend}{detail}",
             word=fault.word,
             method=printable(request.method),
             host=printable(request.host),
-            target=printable(request.raw_target[:200]),
+            target=printable(target[:200]),
             client=request.client or "a local client",
             id=printable(exchange.request_id),
             backend=f", backend {exchange.backend_name}" if exchange.backend is not None else "",
             detail=f": {exchange.detail}" if exchange.detail else "",
         )
+
+
+def _secrets(exchange: Exchange) -> frozenset[bytes]:
+    route = exchange.route
+    if route is not None:
+        return route.secrets
+    found: frozenset[bytes] = getattr(exchange.engine.table, "secrets", frozenset())  # of a Site's table there are none
+    return found
 
 
 def record_of(exchange: Exchange) -> Record:
@@ -243,13 +255,18 @@ def record_of(exchange: Exchange) -> Record:
     else:
         status = 0 if fault is None else fault.status
     tls = request.arrival.tls
+    target = request.raw_target
+    referer = headers.get(b"referer") or b""
+    secrets = _secrets(exchange)
+    if secrets:
+        target, referer = masked(target, secrets), masked(referer, secrets)
     return Record(
         time.time(),
         request.client,
         request.method,
         request.scheme,
         request.host,
-        request.raw_target,
+        target,
         request.version,
         status,
         exchange.sent,
@@ -263,7 +280,7 @@ def record_of(exchange: Exchange) -> Record:
         exchange.engine.seconds() - exchange.started,
         "" if fault is None else fault.word,
         max(0, exchange.tries + exchange.repeats - 1),
-        headers.get(b"referer") or b"",
+        referer,
         headers.get(b"user-agent") or b"",
         exchange.detail,
         "" if tls is None else tls.version,

@@ -10,7 +10,7 @@ Rules of this module:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +170,12 @@ def places(written: Auth) -> list[str]:
     if written.api_key is not None:
         found.append(api_key_place(written.api_key))
     return list(dict.fromkeys(found))
+
+
+def query_secrets(all_written: Iterable[Auth | None]) -> frozenset[bytes]:
+    """The names of the query parameters that are credentials: no log shows their values."""
+    found = (place for written in all_written if written is not None for place in places(written))
+    return frozenset(place[len("query:") :].encode("utf-8") for place in found if place.startswith("query:"))
 
 
 def fetcher(url: str, ca: str | None, base: str, reactor: Any) -> Callable[[], Deferred[bytes]]:

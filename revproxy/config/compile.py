@@ -9,7 +9,7 @@ from typing import Any
 
 from revproxy.access.files import NetworkFiles
 from revproxy.access.rules import compile_access
-from revproxy.auth.compile import Auths
+from revproxy.auth.compile import Auths, query_secrets
 from revproxy.cache.passing import Passing
 from revproxy.coding.encoders import MissingPackage
 from revproxy.config import model
@@ -73,6 +73,7 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
     hide = hidden_names((*config.server.hide, "via"))
     forwards = _Forwards(upstreams, hide, config.server.forwarded)
     auths = Auths(upstreams, hide, reactor, config.base)
+    secrets = query_secrets(route.auth for route in config.routes)
     stores = Stores(config.cache, reactor)
     try:
         limits = compile_limits(config.server.rate_limit, config.base)
@@ -84,7 +85,9 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
     files = NetworkFiles(config.base, reactor)
     for index, route in enumerate(config.routes):
         try:
-            entries.append(_entry(config, route, index, forwards, auths, stores, limits, files, reactor, guards))
+            entries.append(
+                _entry(config, route, index, forwards, auths, stores, limits, files, reactor, guards, secrets)
+            )
         except ConfigError as e:  # a list of networks, with its own lines
             problems += e.errors
         except MissingPackage as e:
@@ -107,8 +110,10 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
         table = RouteTable.build(entries, upstreams, stores.stores)
     else:
         table = guarded_table = GuardedTable.build(entries, upstreams, stores.stores)
+        guarded_table.secrets = secrets
         guarded_table.guard(refuses, guarded.status, _told(config.server.security_headers))
     table.load = guards.load
+    table.secrets = secrets
     table.live = (*files.all.values(), *auths.tasks)
     return table
 
@@ -172,6 +177,7 @@ def _entry(
     files: NetworkFiles,
     reactor: Any,
     guards: _Guards,
+    secrets: frozenset[bytes],
 ) -> Entry:
     server = config.server
     name = written.name or f"route-{index + 1}"
@@ -284,6 +290,7 @@ def _entry(
         buffer_response=(written.buffer and written.buffer.response) or 0,
         mapping=mapping,
         at_once=at_once,
+        secrets=secrets,
     )
     return Entry(
         route,
