@@ -387,6 +387,20 @@ def test_a_banned_client_behind_a_balancer_is_cut(play_once):
     assert status(scenario, other) == 200
 
 
+def test_a_balancer_is_never_banned(play_once):
+    proxied = toml(BANS, more=MISSING).replace('"tcp:8080"', '"tcp:8080"\nproxy_protocol = ["203.0.113.7"]')
+    scenario = play_once(proxied)
+    check = scenario.client()
+    check.send(b"PROXY UNKNOWN\r\n")
+    for _ in range(5):
+        check.send(get(b"/missing"))
+        check.expect_response(404)
+    assert scenario.engine.bans.list() == ()
+    other = scenario.client()
+    other.send(b"PROXY TCP4 192.0.2.67 192.0.2.1 1234 80\r\n")
+    assert status(scenario, other) == 200
+
+
 def test_banned_by_hand(play_once):
     scenario = play_once(toml("bans = true"))
     client = scenario.client()
