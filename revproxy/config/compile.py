@@ -191,9 +191,10 @@ def _entry(
         "backend-response": backend_response,
         "client-response": client_response,
     }
-    told = config.server.security_headers if written.security_headers == "server" else written.security_headers
-    assert not isinstance(told, str)
-    client_response += _told(told)  # the first here is the last to run
+    browsers = config.server.security_headers if written.security_headers == "server" else written.security_headers
+    assert not isinstance(browsers, str)
+    told = _told(browsers)
+    client_response += told  # the first here is the last to run
     if written.cookies is not None:
         client_response.append(cookies(written.cookies))
     if written.access is not None:
@@ -291,6 +292,7 @@ def _entry(
         mapping=mapping,
         at_once=at_once,
         secrets=secrets,
+        told=told,
     )
     return Entry(
         route,
