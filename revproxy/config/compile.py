@@ -27,6 +27,7 @@ from revproxy.keys import key_reader
 from revproxy.limits.caps import Cap
 from revproxy.limits.rate import Limit, Limits
 from revproxy.middleware.access import GuardedTable, access_hook
+from revproxy.middleware.auth import give_cookies
 from revproxy.middleware.bodies import body_rules
 from revproxy.middleware.browsers import cookies, cors, security_headers
 from revproxy.middleware.buffer import buffering
@@ -227,6 +228,8 @@ def _entry(
     if written.auth is not None:
         # before the user's hooks, which may ask who it is, and before the target is rewritten
         client_request.append(auths.get(written.auth))
+        if written.auth.forward is not None and written.auth.forward.copy_cookies:
+            client_response.append(give_cookies)
     for middleware in written.middleware:
         points[middleware.at].append(policy(middleware, reactor, config.base))
     if written.buffer is not None and written.buffer.request is not None:
