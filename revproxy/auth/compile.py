@@ -22,6 +22,7 @@ from revproxy.auth.hashes import MOST, Users, key_hash, read_keys, read_users
 from revproxy.auth.methods import ApiKeyMethod, BasicMethod, CertificateMethod, Holder, by_digest
 from revproxy.auth.passwords import Passwords
 from revproxy.config.auth import ApiKeyAuth, Auth, BasicAuth, ForwardAuth, JwtAuth
+from revproxy.extras import how_to_install
 from revproxy.handlers.ask import Ask
 from revproxy.keys import key_reader
 from revproxy.middleware.auth import Authenticate
@@ -111,7 +112,7 @@ class Auths:
         try:
             from revproxy.auth import token
         except ImportError:
-            raise ValueError('joserfc is not installed; pip install "revproxy[auth]"') from None
+            raise ValueError(f"joserfc is not installed: {how_to_install('auth')}") from None
         from revproxy.auth.tokens import JwtMethod
 
         rules = token.Rules(
