@@ -261,7 +261,8 @@ def record_of(exchange: Exchange) -> Record:
     tls = request.arrival.tls
     target = request.raw_target
     referer = headers.get(b"referer") or b""
-    secrets = _secrets(exchange)
+    route = exchange.route
+    secrets = _secrets(exchange) if route is None else route.secrets
     if secrets:
         target, referer = masked(target, secrets), masked(referer, secrets)
     return Record(
@@ -276,7 +277,7 @@ def record_of(exchange: Exchange) -> Record:
         exchange.sent,
         exchange.received,
         exchange.request_id,
-        "" if exchange.route is None else exchange.route.name,
+        "" if route is None else route.name,
         exchange.upstream_name,
         exchange.backend_name,
         exchange.connect_time,

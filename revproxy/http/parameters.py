@@ -44,7 +44,10 @@ def without_parameters(query: bytes, names: Container[bytes]) -> bytes | None:
 
 
 def masked(target: bytes, names: Container[bytes]) -> bytes:
-    """A target or URL with :data:`MASK` for the values of the parameters of these (decoded) names; 1 us for two."""
+    """A target or URL with :data:`MASK` for the values of the parameters of these (decoded) names.
+
+    With two parameters it takes as long as the rest of a record for the log: for where there are such names.
+    """
     path, mark, query = target.partition(b"?")
     if not mark:
         return target
