@@ -33,7 +33,7 @@ class Delivery:
     )  # fmt: skip
 
     client: Any
-    delivering: bool
+    delivering: int
     early_body: bytes
     early_end: Sequence[Any] | None
     engine: Engine
@@ -88,11 +88,16 @@ class Delivery:
 
     def _deliver(self, first: bytes, ended: bool) -> None:
         route = self.route
-        if route is not None and route.client_response and not self.delivering:
-            # an answer of one of these hooks, or the page for its failure, does not come by here again
-            self.delivering = True
+        passes = self.delivering
+        if passes:
+            # an answer of one of these hooks, or the page for its failure, is for the last of them only
+            hooks = route.told if route is not None and passes == 1 else ()
+        else:
+            hooks = self.engine.told_strays if route is None else route.client_response
+        if hooks:
+            self.delivering = passes + 1
             whole: Any = self
-            run_hooks(whole, route.client_response, 0, lambda: self._send_head(first, ended))
+            run_hooks(whole, hooks, 0, lambda: self._send_head(first, ended))
         else:
             self._send_head(first, ended)
 

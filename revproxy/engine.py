@@ -19,11 +19,14 @@ from revproxy.http.forwarding import client_address
 from revproxy.http.h1 import RequestParser
 from revproxy.http.mapping import public_origin
 from revproxy.http.message import Headers, Request
+from revproxy.http.parameters import masked
 from revproxy.limits.bans import BanList
 from revproxy.limits.client import counted
 from revproxy.limits.compile import compile_bans
 from revproxy.limits.lines import Lines
+from revproxy.middleware.browsers import security_headers
 from revproxy.refusals import Refusals
+from revproxy.slices import Slices
 
 if TYPE_CHECKING:
     from revproxy.exchange import Exchange
@@ -54,6 +57,8 @@ class Engine:
     :param log: where finished exchanges go, or ``None``.
     :ivar connections: the client connections there are.
     :ivar bans: who is not let in; ``None`` where ``[server.bans]`` is not written.
+    :ivar slices: works through what takes long on the reactor.
+    :ivar told_strays: the hooks for what clients are answered where a request has no route.
     :ivar told: :meth:`finished` wants to know of every exchange, not only of those that failed.
     """
 
@@ -74,6 +79,7 @@ class Engine:
         self.max_requests = limits.requests_per_connection
         self.keep_alive = server.timeouts.keep_alive
         self.stopping = False
+        self.slices = Slices(reactor)
         self.connections: set[Any] = set()
         self._most = limits.connections or default_connections()
         self._most_per_address = limits.connections_per_address
@@ -81,6 +87,8 @@ class Engine:
         if server.bans is not None:
             self.bans = compile_bans(server.bans, server.trusted_proxies, self.seconds, self._banned, self._unbanned)
         self.told = log is not None or (self.bans is not None and self.bans.by_status)
+        headers = server.security_headers
+        self.told_strays: tuple[Any, ...] = () if headers is None else (security_headers(headers),)
         self._per_address: dict[str, set[Any]] | None = (
             {} if self._most_per_address is not None or self.bans is not None else None
         )
@@ -218,17 +226,28 @@ class Engine:
         if not self._reports.allow(self.seconds()):
             return
         request = exchange.request
+        target, secrets = request.raw_target, _secrets(exchange)
+        if secrets:
+            target = masked(target, secrets)
         _log.warn(
             "{word}: {method} {host}{target} for {client}, id {id}{backend}{detail}",
             word=fault.word,
             method=printable(request.method),
             host=printable(request.host),
-            target=printable(request.raw_target[:200]),
+            target=printable(target[:200]),
             client=request.client or "a local client",
             id=printable(exchange.request_id),
             backend=f", backend {exchange.backend_name}" if exchange.backend is not None else "",
             detail=f": {exchange.detail}" if exchange.detail else "",
         )
+
+
+def _secrets(exchange: Exchange) -> frozenset[bytes]:
+    route = exchange.route
+    if route is not None:
+        return route.secrets
+    found: frozenset[bytes] = getattr(exchange.engine.table, "secrets", frozenset())  # of a Site's table there are none
+    return found
 
 
 def record_of(exchange: Exchange) -> Record:
@@ -243,19 +262,25 @@ def record_of(exchange: Exchange) -> Record:
     else:
         status = 0 if fault is None else fault.status
     tls = request.arrival.tls
+    target = request.raw_target
+    referer = headers.get(b"referer") or b""
+    route = exchange.route
+    secrets = _secrets(exchange) if route is None else route.secrets
+    if secrets:
+        target, referer = masked(target, secrets), masked(referer, secrets)
     return Record(
         time.time(),
         request.client,
         request.method,
         request.scheme,
         request.host,
-        request.raw_target,
+        target,
         request.version,
         status,
         exchange.sent,
         exchange.received,
         exchange.request_id,
-        "" if exchange.route is None else exchange.route.name,
+        "" if route is None else route.name,
         exchange.upstream_name,
         exchange.backend_name,
         exchange.connect_time,
@@ -263,7 +288,7 @@ def record_of(exchange: Exchange) -> Record:
         exchange.engine.seconds() - exchange.started,
         "" if fault is None else fault.word,
         max(0, exchange.tries + exchange.repeats - 1),
-        headers.get(b"referer") or b"",
+        referer,
         headers.get(b"user-agent") or b"",
         exchange.detail,
         "" if tls is None else tls.version,

@@ -68,6 +68,7 @@ class Exchange(Delivery):
     :ivar note: what a handler has to remember of it.
     :ivar identity: who sent it, an :class:`~revproxy.auth.outcome.Identity`, where the route asks for that.
     :ivar admit_trailers: takes out of a client's trailers what it may not send, where there is such a thing.
+    :ivar delivering: how often the hooks for what the client gets were begun.
     :ivar context: a place for the user's hooks; a dict, made on first use.
     """
 
@@ -101,7 +102,7 @@ class Exchange(Delivery):
         self.tried: tuple[Any, ...] = ()
         self.fault: Fault | None = None
         self.detail = ""
-        self.delivering = False
+        self.delivering = 0
         self.asked: Headers | None = None
         self.filter: Filter | None = None
         self.early_body = b""

@@ -36,8 +36,14 @@ def scheme_of(endpoint: str) -> bytes:
 
 
 def client_factory(written: model.Listen, engine: Engine, terminator: Terminator | None = None) -> ClientFactory:
-    """What builds the connections of a listener. :param terminator: its TLS; without, bytes come as if it were done."""
+    """What builds the connections of a listener, whose ``proxy_protocol`` peers are never banned from now on.
+
+    :param terminator: its TLS; without, bytes come as if it were done.
+    """
     tls = written.tls
+    proxied = in_networks(written.proxy_protocol) if written.proxy_protocol else None
+    if proxied is not None and engine.bans is not None:
+        engine.bans.spare(proxied)  # the connection is theirs, whoever sends on it
     scheme = scheme_of(written.endpoint) if tls is None else b"https"
     return ClientFactory(
         engine,
@@ -45,7 +51,7 @@ def client_factory(written: model.Listen, engine: Engine, terminator: Terminator
         scheme,
         terminator=terminator,
         hsts=b"" if tls is None or tls.hsts is None else hsts_value(tls.hsts),
-        proxied=in_networks(written.proxy_protocol) if written.proxy_protocol else None,
+        proxied=proxied,
         http2=written.http2 or (tls is None and scheme == b"https"),
         bare=split_endpoint(written.endpoint)[0] in _BARE,
         patience=engine.server.timeouts.head if tls is None else tls.handshake_timeout,
@@ -67,8 +73,6 @@ class Listener:
         tls = written.tls
         self.terminator = None if tls is None else Terminator(tls, base, engine.reactor, challenges)
         self.factory = client_factory(written, engine, self.terminator)
-        if written.proxy_protocol and engine.bans is not None:
-            engine.bans.spare(in_networks(written.proxy_protocol))  # the connection is theirs, whoever sends on it
         self._acme: AcmeManager | None = None
         if tls is not None and isinstance(tls.acme, model.Acme):
             assert self.terminator is not None

@@ -35,6 +35,9 @@ class Route:
     :ivar shares: response heads that repeat are not copied for each exchange.
     :ivar plain: there is nothing to do before the handler starts.
     :ivar max_body: bytes of a request's body, ``None`` for no limit.
+    :ivar told: those of ``client_response`` that run for the answers and failures of the others, too.
+    :ivar secrets: names of query parameters whose values no log shows; those of the whole table, since the page
+        that a request comes from (Referer) may be another route's.
     :ivar minimum_rate: (bytes a second, seconds) or ``None``.
     :ivar upgrade: protocols (lower case) that may be switched to.
     :ivar buffer_response: bytes of a response that are taken from a backend ahead of the client.
@@ -53,6 +56,8 @@ class Route:
     #: How Location, Refresh and Set-Cookie paths are mapped back: (internal prefix, public prefix).
     mapping: tuple[bytes, bytes] | None = None
     at_once: Callable[[Any, Any, bytes], bytes | None] | None = None
+    secrets: frozenset[bytes] = frozenset()
+    told: tuple[Any, ...] = ()
     response_hooks: tuple[Any, ...] = field(init=False)
     plain: bool = field(init=False)
     shares: bool = field(init=False)
@@ -156,6 +161,8 @@ class RouteTable:
     stores: dict[str, Any] = Factory(dict)
     #: What measures the load and sheds it, or ``None``.
     load: Any = None
+    #: As of a route, for requests that have none.
+    secrets: frozenset[bytes] = frozenset()
 
     @classmethod
     def build(

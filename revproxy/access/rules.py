@@ -21,8 +21,9 @@ from revproxy.http.message import Request
 #: A request -> why it is refused, or ``None``.
 Rule = Callable[[Request], str | None]
 
-#: Bytes of User-Agent that are looked at.
-_LOOKED_AT = 1024
+#: Bytes of the longest User-Agent that patterns are tried on, since they may backtrack, and that is remembered. Words
+#: are looked for in longer ones, too.
+_AGENT = 1024
 #: Verdicts about clients that are remembered.
 _CLIENTS = 4096
 #: Verdicts about User-Agent fields that are remembered; there are few that are frequent.
@@ -192,6 +193,8 @@ def _agents(written: tuple[str, ...]) -> Rule:
         for word, text in words:
             if word in lower:
                 return f"deny_user_agent: {text}"
+        if regexes and len(agent) > _AGENT:
+            return f"deny_user_agent: longer than {_AGENT} bytes"
         for regex, text in regexes:
             if regex.search(agent):
                 return f"deny_user_agent: {text}"
@@ -202,13 +205,14 @@ def _agents(written: tuple[str, ...]) -> Rule:
     def rule(request: Request) -> str | None:
         for name, agent, _, _ in request.headers.fields:
             if name == b"user-agent":
-                agent = agent[:_LOOKED_AT]
                 try:
                     why = known[agent]
                 except KeyError:
-                    if len(known) >= _REMEMBERED:
-                        known.clear()
-                    why = known[agent] = judge(agent)
+                    why = judge(agent)
+                    if len(agent) <= _AGENT:
+                        if len(known) >= _REMEMBERED:
+                            known.clear()
+                        known[agent] = why
                 if why is not None:
                     return why
         return None

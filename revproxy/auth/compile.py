@@ -10,7 +10,7 @@ Rules of this module:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from revproxy.auth.hashes import MOST, Users, key_hash, read_keys, read_users
 from revproxy.auth.methods import ApiKeyMethod, BasicMethod, CertificateMethod, Holder, by_digest
 from revproxy.auth.passwords import Passwords
 from revproxy.config.auth import ApiKeyAuth, Auth, BasicAuth, ForwardAuth, JwtAuth
+from revproxy.extras import how_to_install
 from revproxy.handlers.ask import Ask
 from revproxy.keys import key_reader
 from revproxy.middleware.auth import Authenticate
@@ -111,7 +112,7 @@ class Auths:
         try:
             from revproxy.auth import token
         except ImportError:
-            raise ValueError('joserfc is not installed; pip install "revproxy[auth]"') from None
+            raise ValueError(f"joserfc is not installed: {how_to_install('auth')}") from None
         from revproxy.auth.tokens import JwtMethod
 
         rules = token.Rules(
@@ -170,6 +171,12 @@ def places(written: Auth) -> list[str]:
     if written.api_key is not None:
         found.append(api_key_place(written.api_key))
     return list(dict.fromkeys(found))
+
+
+def query_secrets(all_written: Iterable[Auth | None]) -> frozenset[bytes]:
+    """The names of the query parameters that are credentials: no log shows their values."""
+    found = (place for written in all_written if written is not None for place in places(written))
+    return frozenset(place[len("query:") :].encode("utf-8") for place in found if place.startswith("query:"))
 
 
 def fetcher(url: str, ca: str | None, base: str, reactor: Any) -> Callable[[], Deferred[bytes]]:

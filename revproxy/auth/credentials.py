@@ -11,10 +11,9 @@ from __future__ import annotations
 import re
 from binascii import Error, a2b_base64
 from collections.abc import Callable, Iterable
-from urllib.parse import unquote_to_bytes
 
 from revproxy.http.message import UNDERSCORE, Field, Request
-from revproxy.http.parameters import cookie, query_parameter
+from revproxy.http.parameters import cookie, query_parameter, without_parameters
 
 #: Fields by which proxies tell backends who a user is. Nobody else's reach a backend.
 WELL_KNOWN = frozenset(
@@ -24,6 +23,9 @@ WELL_KNOWN = frozenset(
 )
 #: And how others begin.
 BEGINNINGS = (b"x-auth-request-", b"x-webauth-", b"x-remote-extra-")
+
+#: Fields that repeat a target: the page's that a request comes from, and in the words of proxies the request's own.
+_TARGETS = frozenset(b"referer x-original-uri x-original-url x-forwarded-uri x-rewrite-url".split())
 
 #: Bytes of a name with its password, and of a token.
 LONGEST_BASIC = 1536
@@ -118,11 +120,23 @@ def _field_remover(name: bytes) -> Callable[[Request], None]:
 
 
 def _remove_parameter(request: Request, name: bytes) -> None:
+    names = (name,)
     if request.query:
-        parts = request.query.split(b"&")
-        kept = [p for p in parts if unquote_to_bytes(p.partition(b"=")[0].replace(b"+", b" ")) != name]
-        if len(kept) != len(parts):
-            request.query = b"&".join(kept) if kept else None
+        request.query = without_parameters(request.query, names)
+    headers = request.headers
+    made: list[Field] = []
+    changed = False
+    for f in headers.fields:
+        if f[0] in _TARGETS and b"?" in f[1]:
+            path, _, query = f[1].partition(b"?")
+            kept = without_parameters(query, names)
+            if kept is not query:
+                changed = True
+                value = path if kept is None else path + b"?" + kept
+                f = (f[0], value, f[2][: len(f[0])] + b": " + value, f[3])
+        made.append(f)
+    if changed:
+        headers.fields = made
 
 
 def _remove_cookie(request: Request, name: bytes) -> None:

@@ -8,7 +8,7 @@ Rules of this module:
   normalised one, so that both speak of the same resource. No client's word about these reaches it;
 * the client's body is not sent, and it is paused meanwhile; the service's is bounded;
 * an answer that is remembered is one that let pass, for exactly this method, scheme, host and target and what
-  ``by`` names. A request that lacks one of these is asked for anew.
+  ``by`` names. A request that lacks one of these is asked for anew. Cookies in it are one client's, and not remembered.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from hashlib import blake2b
 from secrets import token_bytes
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
 from twisted.internet.defer import Deferred
 
 from revproxy.auth.outcome import ANSWERED, BROKEN, Identity, Refusal
@@ -40,6 +41,7 @@ from revproxy.http.message import (
     Response,
     field,
 )
+from revproxy.http.setcookie import cookie_name
 from revproxy.routing import Route
 from revproxy.stream import DONE
 
@@ -73,8 +75,8 @@ class ForwardMethod:
     """
 
     __slots__ = (
-        "_cache", "_copied", "_copy", "_hide", "_keep", "_keys", "_method", "_path", "_query", "_route", "_secret",
-        "_timeout", "_user",
+        "_cache", "_copied", "_cookies", "_copy", "_hide", "_keep", "_keys", "_method", "_path", "_query", "_route",
+        "_secret", "_timeout", "_user",
     )  # fmt: skip
 
     def __init__(self, written: ForwardAuth, route: Route, keys: Sequence[Key], hide: frozenset[bytes]) -> None:
@@ -84,6 +86,11 @@ class ForwardMethod:
         self._query = query.encode("ascii") if question else None
         self._copy = frozenset(name.lower().encode("ascii") for name in written.copy_request)
         self._copied = tuple(name.lower().encode("ascii") for name in written.copy_response)
+        names = [name.encode("ascii") for name in written.copy_cookies]
+        self._cookies = (
+            frozenset(name for name in names if not name.endswith(b"*")),
+            tuple(name[:-1] for name in names if name.endswith(b"*")),
+        )
         self._user = written.user.lower().encode("ascii")
         self._timeout = written.timeout
         self._keep = written.cache
@@ -164,7 +171,8 @@ class ForwardMethod:
             if key is not None:
                 if len(self._cache) >= REMEMBERED:
                     del self._cache[next(iter(self._cache))]
-                self._cache[key] = (identity, exchange.engine.seconds() + self._keep)
+                kept = evolve(identity, cookies=()) if identity.cookies else identity
+                self._cache[key] = (kept, exchange.engine.seconds() + self._keep)
             return identity
         if status == 401 or status == 403 or (status in _REDIRECTS and b"location" in response.headers):
             if len(body) > BODY:
@@ -181,7 +189,13 @@ class ForwardMethod:
                 if f[0] == name:
                     fields.append((f[0], f[1], f[2], OURS))
         user = response.headers.get(self._user) or b""
-        return Identity(user, "forward", fields=tuple(fields))
+        exact, begins = self._cookies
+        cookies = [
+            (f[0], f[1], f[2], OURS)
+            for f in response.headers.fields
+            if f[0] == b"set-cookie" and ((name := cookie_name(f[1])) in exact or name.startswith(begins))
+        ]
+        return Identity(user, "forward", fields=tuple(fields), cookies=tuple(cookies))
 
 
 class Subrequest:

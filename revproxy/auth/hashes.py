@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from hashlib import blake2b, sha256
 from secrets import token_bytes
 
+from revproxy.extras import how_to_install
+
 #: Bytes of a file of names, and of one line in it.
 MOST = 16 * 1024 * 1024
 
@@ -148,7 +150,7 @@ class Users:
                 __import__(package)
             except ImportError:
                 name = {"argon2": "argon2-cffi"}.get(package, package)
-                raise ValueError(f'{name} is not installed; pip install "revproxy[auth]"') from None
+                raise ValueError(f"{name} is not installed: {how_to_install('auth')}") from None
 
     def __len__(self) -> int:
         return len(self._known)

@@ -31,12 +31,14 @@ class Identity:
     :param user: a name for people and backends, printable UTF-8.
     :param method: what proved it, or several joined by ``+``.
     :param claims: what else is known: a token's claims. :param fields: request fields for the backend.
+    :param cookies: Set-Cookie fields for the client.
     """
 
     user: bytes
     method: str
     claims: Mapping[str, Any] = {}  # never changed
     fields: tuple[Field, ...] = ()
+    cookies: tuple[Field, ...] = ()
 
     def claim(self, name: str) -> bytes:
         """A claim as text: by its name, or by a path with dots into tables; ``b""`` for none.
@@ -98,4 +100,5 @@ def merged(identities: Sequence[Identity]) -> Identity:
         claims |= identity.claims
     user = next((identity.user for identity in reversed(identities) if identity.user), b"")
     fields = tuple(f for identity in identities for f in identity.fields)
-    return Identity(user, "+".join(identity.method for identity in identities), claims, fields)
+    cookies = tuple(f for identity in identities for f in identity.cookies)
+    return Identity(user, "+".join(identity.method for identity in identities), claims, fields, cookies)

@@ -35,6 +35,8 @@ from functools import partial
 from importlib import import_module
 from typing import Any, Protocol
 
+from revproxy.extras import how_to_install
+
 #: Names of codings as Content-Encoding has them; the preferred one first. Zstandard gives fewer bytes than gzip
 #: in the same time; brotli gives a tenth fewer still, in four times the time.
 CODINGS = ("zstd", "br", "gzip")
@@ -271,7 +273,7 @@ def available(load: Callable[[str], Any] = import_module) -> tuple[str, ...]:
 
 
 def _missing(name: str) -> MissingPackage:
-    return MissingPackage(f'{name} needs the package {_PACKAGES[name]}: pip install "revproxy[compress]"')
+    return MissingPackage(f"{name} needs the package {_PACKAGES[name]}: {how_to_install('compress')}")
 
 
 def clearing(load: Callable[[str], Any] = import_module) -> Callable[[], object]:

@@ -9,6 +9,7 @@ from attrs import Factory, frozen
 
 from revproxy.config.words import (
     ChangedField,
+    CookieName,
     Duration,
     DurationOrZero,
     FieldName,
@@ -47,8 +48,9 @@ class ForwardAuth:
     """Another service decides: it is asked by a request of its own, without the body.
 
     ``path`` and ``method`` are what it is asked by; ``copy_request`` are the client's fields that it gets, all where
-    nothing is written. Of a 2xx, ``copy_response`` are the fields that go to the backend, and ``user`` is
-    the field that names the user. A 2xx is remembered for ``cache``, by what ``by`` names.
+    nothing is written. Of a 2xx, ``copy_response`` are the fields that go to the backend, ``copy_cookies`` the cookies
+    that the client gets (``"name*"`` is all that begin so), and ``user`` is the field that names the user. A 2xx is
+    remembered for ``cache``, by what ``by`` names.
     """
 
     upstream: Name
@@ -56,6 +58,7 @@ class ForwardAuth:
     method: Method = "GET"
     copy_request: tuple[FieldName, ...] = ()
     copy_response: tuple[ChangedField, ...] = ()
+    copy_cookies: tuple[CookieName, ...] = ()
     user: FieldName = "remote-user"
     timeout: Duration = 5.0
     cache: DurationOrZero = 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from revproxy.config.errors import Key
-from revproxy.config.filters import Filter
+from revproxy.config.filters import MOST_BODY, Filter
 from revproxy.config.structure import Found
 from revproxy.filters.rules import RULES
 
@@ -13,7 +13,10 @@ _BUILT_IN = frozenset(rule.id for rule in RULES)
 
 
 def check_filter(key: Key, written: Filter) -> Iterator[Found]:
-    """Rules of the operator's that have one number, and exceptions for rules that are none."""
+    """Rules of the operator's that have one number, exceptions for rules that are none, and too long a body."""
+    if written.body > MOST_BODY:
+        problem = f"is more than is looked at of a body: {MOST_BODY >> 10}KB"
+        yield Found((*key, "body"), problem, found=str(written.body))
     own: dict[int, int] = {}
     for at, rule in enumerate(written.rules):
         if rule.id in own:

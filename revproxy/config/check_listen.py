@@ -18,6 +18,7 @@ from revproxy.config.endpoints import TLS_TYPES, split_endpoint
 from revproxy.config.errors import Key, show
 from revproxy.config.model import Acme, Config, Hsts, Listen, ListenTls
 from revproxy.config.structure import Found
+from revproxy.extras import how_to_install
 
 #: hstspreload.org takes no host for less: a year, in seconds.
 _PRELOADED = 365 * 86400
@@ -141,7 +142,7 @@ def check_hsts(key: Key, hsts: Hsts) -> Iterator[Found]:
 
 def _acme(key: Key, acme: Acme, config: Config) -> Iterator[Found]:
     if find_spec("josepy") is None:
-        yield Found(key, 'needs the package josepy: pip install "revproxy[acme]"')
+        yield Found(key, f"needs the package josepy: {how_to_install('acme')}")
     if len(acme.names) > _NAMES:
         yield Found((*key, "names"), f"{len(acme.names)} names are too many for one certificate; {_NAMES} is the most")
     if not acme.names:

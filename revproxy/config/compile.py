@@ -9,7 +9,7 @@ from typing import Any
 
 from revproxy.access.files import NetworkFiles
 from revproxy.access.rules import compile_access
-from revproxy.auth.compile import Auths
+from revproxy.auth.compile import Auths, query_secrets
 from revproxy.cache.passing import Passing
 from revproxy.coding.encoders import MissingPackage
 from revproxy.config import model
@@ -27,6 +27,7 @@ from revproxy.keys import key_reader
 from revproxy.limits.caps import Cap
 from revproxy.limits.rate import Limit, Limits
 from revproxy.middleware.access import GuardedTable, access_hook
+from revproxy.middleware.auth import give_cookies
 from revproxy.middleware.bodies import body_rules
 from revproxy.middleware.browsers import cookies, cors, security_headers
 from revproxy.middleware.buffer import buffering
@@ -73,6 +74,7 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
     hide = hidden_names((*config.server.hide, "via"))
     forwards = _Forwards(upstreams, hide, config.server.forwarded)
     auths = Auths(upstreams, hide, reactor, config.base)
+    secrets = query_secrets(route.auth for route in config.routes)
     stores = Stores(config.cache, reactor)
     try:
         limits = compile_limits(config.server.rate_limit, config.base)
@@ -84,7 +86,9 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
     files = NetworkFiles(config.base, reactor)
     for index, route in enumerate(config.routes):
         try:
-            entries.append(_entry(config, route, index, forwards, auths, stores, limits, files, reactor, guards))
+            entries.append(
+                _entry(config, route, index, forwards, auths, stores, limits, files, reactor, guards, secrets)
+            )
         except ConfigError as e:  # a list of networks, with its own lines
             problems += e.errors
         except MissingPackage as e:
@@ -107,8 +111,10 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
         table = RouteTable.build(entries, upstreams, stores.stores)
     else:
         table = guarded_table = GuardedTable.build(entries, upstreams, stores.stores)
+        guarded_table.secrets = secrets
         guarded_table.guard(refuses, guarded.status, _told(config.server.security_headers))
     table.load = guards.load
+    table.secrets = secrets
     table.live = (*files.all.values(), *auths.tasks)
     return table
 
@@ -172,6 +178,7 @@ def _entry(
     files: NetworkFiles,
     reactor: Any,
     guards: _Guards,
+    secrets: frozenset[bytes],
 ) -> Entry:
     server = config.server
     name = written.name or f"route-{index + 1}"
@@ -185,9 +192,10 @@ def _entry(
         "backend-response": backend_response,
         "client-response": client_response,
     }
-    told = config.server.security_headers if written.security_headers == "server" else written.security_headers
-    assert not isinstance(told, str)
-    client_response += _told(told)  # the first here is the last to run
+    browsers = config.server.security_headers if written.security_headers == "server" else written.security_headers
+    assert not isinstance(browsers, str)
+    told = _told(browsers)
+    client_response += told  # the first here is the last to run
     if written.cookies is not None:
         client_response.append(cookies(written.cookies))
     if written.access is not None:
@@ -218,6 +226,8 @@ def _entry(
     if written.auth is not None:
         # before the user's hooks, which may ask who it is, and before the target is rewritten
         client_request.append(auths.get(written.auth))
+        if written.auth.forward is not None and written.auth.forward.copy_cookies:
+            client_response.append(give_cookies)
     for middleware in written.middleware:
         points[middleware.at].append(policy(middleware, reactor, config.base))
     if written.buffer is not None and written.buffer.request is not None:
@@ -280,6 +290,8 @@ def _entry(
         buffer_response=(written.buffer and written.buffer.response) or 0,
         mapping=mapping,
         at_once=at_once,
+        secrets=secrets,
+        told=told,
     )
     return Entry(
         route,

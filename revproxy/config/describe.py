@@ -3,6 +3,7 @@
 Rules of this module:
 
 * every listener, route and upstream has a line; routes stand as written, not as they are tried;
+* what stands before routes is told where there is any, of the server once and of each route in its line;
 * control characters never reach the terminal.
 """
 
@@ -14,19 +15,28 @@ from attrs import fields
 
 from revproxy.config.errors import show
 from revproxy.config.model import Config, Match, Redirect, Route, Upstream
+from revproxy.config.protections import before_all, before_route
 
 
 def describe(config: Config) -> str:
     """The summary of a configuration: listeners, routes, upstreams; ends without a newline."""
     listeners = [(listen.name or listen.endpoint, listen.endpoint) for listen in config.listen]
+    head = ["name", "matches", "ends in"]
     routes = [
-        (route.name or f"route-{index + 1}", _conditions(route.match), _end(route))
+        [route.name or f"route-{index + 1}", _conditions(route.match), _end(route)]
         for index, route in enumerate(config.routes)
     ]
+    before = [before_route(route) for route in config.routes]
+    if any(before):
+        head.append("behind")
+        for row, words in zip(routes, before, strict=True):
+            row.append(words or "-")
+    everything = before_all(config.server)
     return "\n\n".join(
         (
             _table("Listeners", ("name", "endpoint"), listeners),
-            _table("Routes", ("name", "matches", "ends in"), routes),
+            *([f"All routes are behind: {_plain(everything)}"] if everything else []),
+            _table("Routes", head, routes),
             _table(
                 "Upstreams", ("name", "balance", "backends"), list(_upstreams(config.upstreams)), len(config.upstreams)
             ),

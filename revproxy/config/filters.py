@@ -10,6 +10,8 @@ from revproxy.config.words import Count, LinearPattern, Name, OwnRuleId, RuleId,
 
 Place = Literal["path", "query", "cookies", "headers", "agent", "body", "files"]
 PLACES: tuple[Place, ...] = ("path", "query", "cookies", "headers", "agent", "body", "files")
+#: Bytes of a body that may be looked at: decoding that many holds the reactor 50 ms at worst.
+MOST_BODY = 128 << 10
 
 
 @frozen(kw_only=True)

@@ -20,7 +20,6 @@ from revproxy.downstream.closing import DRAIN, DRAIN_TIME
 from revproxy.downstream.h2pace import PacedStream
 from revproxy.exchange import Exchange
 from revproxy.fault import (
-    BACKEND_BAD_RESPONSE,
     Fault,
 )
 from revproxy.http.h2frames import (
@@ -36,7 +35,7 @@ from revproxy.http.h2frames import (
     headers,
     window_update,
 )
-from revproxy.http.h2responses import accepts, response_fields_h2, switching_response, trailer_fields_h2
+from revproxy.http.h2responses import response_fields_h2, switching_response, trailer_fields_h2
 from revproxy.http.message import Field, Response
 from revproxy.limits.ratefields import pairs_of
 from revproxy.stream import DONE
@@ -93,10 +92,6 @@ class Http2Stream(PacedStream):
         if status < 200:
             self._interim(response, first)
             return
-        if self.extended and status < 300:
-            # a success would say that the tunnel is there
-            self._refuse_tunnel()
-            return
         block = connection.blocks.write(response_fields_h2(response))
         hsts = connection.hsts
         if hsts and b"strict-transport-security" not in response.headers:
@@ -132,10 +127,6 @@ class Http2Stream(PacedStream):
         exchange = self.exchange
         assert exchange is not None
         if response.status == 101:
-            key = exchange.request.headers.get(b"sec-websocket-key")
-            if key is not None and not accepts(response, key):
-                self._refuse_tunnel()
-                return
             self.tunnel = True
             self.extended = False
             block = connection.blocks.write(switching_response(response))
@@ -158,17 +149,6 @@ class Http2Stream(PacedStream):
             self._restart_body_clock()
         block = connection.blocks.write(response_fields_h2(response))
         connection.send(headers(self.stream_id, block, False, connection.largest))
-
-    def _refuse_tunnel(self) -> None:
-        connection = self.connection
-        exchange, self.exchange = self.exchange, None
-        assert exchange is not None
-        status = 501 if exchange.request.upgrade is None else 502
-        block = connection.blocks.write([(b":status", b"%d" % status, False)])
-        connection.send(headers(self.stream_id, block, True, connection.largest))
-        self.over = True
-        exchange.client_gone(BACKEND_BAD_RESPONSE, "a success, but no tunnel, to an extended CONNECT")
-        self._ended()
 
     def write_body(self, data: bytes) -> None:
         if not self.over:

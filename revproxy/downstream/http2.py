@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from revproxy.downstream.calm import REQUEST_WORTH
+from revproxy.downstream.h2connect import ConnectExchange
 from revproxy.downstream.h2reading import ReadingHttp2
 from revproxy.downstream.h2stream import RECEIVE, Http2Stream
 from revproxy.downstream.h2windows import CONNECTION_RECEIVE
@@ -127,7 +128,8 @@ class Http2Connection(ReadingHttp2):
             self._leave()
         if arrival.trusted:
             engine.resolve_client(request)
-        exchange = stream.exchange = Exchange(engine, stream, request)
+        exchange = (Exchange if request.upgrade is None else ConnectExchange)(engine, stream, request)
+        stream.exchange = exchange
         if not ended and request.upgrade is None:
             stream.length = request.length
         if self._directed is not None and request.host != self._directed and not self._is_ours(request):

@@ -54,10 +54,14 @@ _CATEGORIES |= {
 }
 
 
+#: Texts that are asked for, for one pattern.
+_ALTERNATIVES = 32
+
+
 class Matcher(Protocol):
     """A compiled pattern of either engine."""
 
-    def search(self, text: bytes, /) -> Any: ...
+    def search(self, text: bytes, pos: int = 0, endpos: int = ..., /) -> Any: ...
 
 
 class NotLinear(ValueError):
@@ -115,6 +119,44 @@ def compile_pattern(pattern: str, *, ignore_case: bool = False, engine: str | No
     if found_cost.once > ONCE:
         raise NotLinear(f"up to {found_cost.once} steps for a text, {ONCE} are allowed; use lower bounds")
     return _compiled(raw, re.IGNORECASE if ignore_case else 0)
+
+
+def literals(pattern: str) -> tuple[str, ...]:
+    """Texts in lower case of which every match of ``pattern`` has one, in whatever case; none where none are known."""
+    try:
+        found = _needed(list(_parsed(pattern)))
+    except NotLinear:  # written for the other engine
+        found = ()
+    return found if len(found) <= _ALTERNATIVES else ()
+
+
+def _needed(items: list[Any]) -> tuple[str, ...]:
+    """Of what follows one another: that whose shortest text is the longest."""
+    best: tuple[str, ...] = ()
+    run = ""
+    for kind, argument in [*items, (op.AT, None)]:
+        if kind is op.LITERAL:
+            run += chr(argument).lower() if argument < 128 else chr(argument)
+            continue
+        best = max(best, (run,) if run else (), _inside(kind, argument), key=_shortest)
+        if kind is not op.AT:
+            run = ""
+    return best
+
+
+def _inside(kind: Any, argument: Any) -> tuple[str, ...]:
+    if kind is op.SUBPATTERN:
+        return _needed(list(argument[3]))
+    if kind is op.BRANCH:
+        arms = [_needed(list(arm)) for arm in argument[1]]
+        return tuple(text for arm in arms for text in arm) if all(arms) else ()
+    if kind in (op.MAX_REPEAT, op.MIN_REPEAT) and argument[0]:
+        return _needed(list(argument[2]))
+    return ()
+
+
+def _shortest(texts: tuple[str, ...]) -> int:
+    return min(map(len, texts), default=0)
 
 
 @lru_cache(maxsize=1024)

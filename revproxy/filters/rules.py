@@ -56,13 +56,15 @@ _SQL_FUNCTIONS = (
 # Commands that say enough by themselves; then those that do with an argument.
 _COMMAND = (
     r"(?:(?:whoami|uname|ifconfig|ipconfig|nslookup|systeminfo|netstat|printenv|busybox|tasklist|mkfifo|phpinfo)\b"
-    r"|cat(?: ?[<,] ?| )[/.$~*?]|ls(?: -[a-z]| /| ?$| ?[;|&`)])|id ?(?:$|[;|&`)])|env ?(?:$|[|;])|set ?$"
-    r"|dir(?: /| [a-z]:| ?$)|type [a-z]:|sleep [0-9]|ping -[cnt]|curl[ +](?:-|http|\$|`|[a-z0-9-]{1,40}\.[a-z])"
+    r"|cat(?: ?[<,] ?| )[/.$~*?]|ls(?: -[a-z]| /| ?[;|&`)])|id ?[;|&`)]|env ?[|;]|dir(?: /| [a-z]:)"
+    r"|type [a-z]:|sleep [0-9]|ping -[cnt]|curl[ +](?:-|http|\$|`|[a-z0-9-]{1,40}\.[a-z])"
     r"|wget (?:-|http|[a-z0-9-]{1,40}\.[a-z])|n(?:et)?c(?:at)? (?:-|[0-9a-z.]{1,40} [0-9])|telnet [0-9a-z.-]{1,40} [0-9]"
     r"|(?:ba|z|k|c|da)?sh (?:-[ic]|/|<)|(?:python[0-9.]{0,4}|perl|ruby|php|node|lua) -[a-z]|rm -[rf]|chmod [0-7+]"
     r"|chown [a-z]{1,20}[: ]|net (?:user|localgroup|share|view)|echo [^;|]{1,60}\||base64 -d|powershell[. ]|cmd(?:\.exe)? ?/[ck]"
-    r"|hostname ?(?:$|[;|&`)])|printf '|ps (?:aux|-e)|crontab -|tftp |sudo -|reboot ?$|shutdown -|kill -9)"
+    r"|hostname ?[;|&`)]|printf '|ps (?:aux|-e)|crontab -|tftp |sudo -|shutdown -|kill -9)"
 )
+#: What is also said in prose, so that it has to stand right after what prose has not.
+_BARE = r"(?:ls|id|env|set|dir|hostname|reboot) ?$"
 _BIN = r"/(?:usr/)?s?bin/(?:(?:ba|da|z|k|c)?sh|cat|id|ls|nc|curl|wget|python[0-9]?|perl|whoami|ping|uname)\b"
 
 _HANDLER = (
@@ -73,7 +75,7 @@ _HANDLER = (
 )
 
 _DOTFILES = (
-    r"env|git|svn|hg|bzr|ds_store|htaccess|htpasswd|aws|ssh|bash_history|bashrc|profile|npmrc|pypirc|vscode|idea|docker|"
+    r"env|git|svn|hg|bzr|ds_store|htaccess|htpasswd|aws|ssh|bash_history|bashrc|npmrc|pypirc|vscode|idea|docker|"
     r"dockerenv|dockercfg|kube|terraform|netrc|pgpass|my\.cnf|mysql_history|s3cfg|gitignore|gitlab-ci|travis|circleci"
 )
 _SOURCES = r"(?:php[0-9]?|aspx?|jsp|py|rb|js|conf|config|cfg|ini|ya?ml|xml|html?|env)"
@@ -115,7 +117,7 @@ RULES: tuple[Rule, ...] = (
     ),
     # -- 1200: paths that scanners ask for
     Rule(
-        1201, "hidden-file", CRITICAL, rf"/\.(?:{_DOTFILES})(?:$|[/._~-])|/\.[^/]{{1,60}}\.sw[op]$", ("/.",), PATH,
+        1201, "hidden-file", CRITICAL, rf"/\.(?:{_DOTFILES})(?:$|[/._~-])|/\.profile(?:$|[/~])|/\.[^/]{{1,60}}\.sw[op]$", ("/.",), PATH,
     ),
     Rule(
         1202, "backup-file", CRITICAL,
@@ -198,14 +200,15 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         2008, "sql-catalogue", CRITICAL,
-        r"information_schema|sqlite_master|pg_catalog\.|\bsysobjects\b|\bsyscolumns\b|\bmysql\.user\b|\bv\$version|@@version"
+        r"information_schema|sqlite_master|pg_catalog\.|[ .(\[]sys(?:objects|columns)\b|\bmysql\.user\b|\bv\$version|@@version"
         r"|@@datadir|xp_cmdshell|xp_dirtree|sp_executesql|sp_configure|utl_http\.|utl_inaddr|load_file ?\(|into (?:out|dump)file ?['\"]"
         r"|extractvalue ?\( ?[0-9'\"]|updatexml ?\( ?[0-9'\"]|pg_read_file|lo_import ?\(|to program ['\"]",
-        ("_schema", "sqlite_master", "pg_", "sysobjects", "syscolumns", "mysql.user", "v$version", "@@", "xp_", "sp_", "utl_", "load_file", "file'", 'file"', "file '", 'file "', "extractvalue(", "extractvalue (", "updatexml(", "updatexml (", "lo_import", "to program"),
+        ("_schema", "sqlite_master", "pg_", " sysobjects", ".sysobjects", "(sysobjects", "[sysobjects", " syscolumns", ".syscolumns", "(syscolumns", "[syscolumns", "mysql.user", "v$version", "@@", "xp_", "sp_", "utl_", "load_file", "file'", 'file"', "file '", 'file "', "extractvalue(", "extractvalue (", "updatexml(", "updatexml (", "lo_import", "to program"),
     ),
     Rule(
         2009, "sql-functions", ERROR, _SQL_FUNCTIONS,
-        ("(", "procedure analyse"),
+        ("concat(", "concat (", "char(", "char (", "ascii(", "ascii (", "substr(", "substr (", "substring(", "substring (",
+         "convert(", "convert (", "cast(", "cast (", "json_keys", "sysdate(", "sysdate (", "procedure analyse"),
     ),
     Rule(
         2010, "sql-subquery", CRITICAL,
@@ -262,14 +265,15 @@ RULES: tuple[Rule, ...] = (
     # -- 4000: commands
     Rule(
         4001, "command-after-separator", CRITICAL,
-        rf"(?:[;|&]|\$\(|[<>]\(|\{{) ?(?:/(?:usr/)?s?bin/)?{_COMMAND}|\{{[a-z]{{2,8}},[/-]",
+        rf"(?:[;|&]|\$\(|[<>]\(|\{{) ?(?:/(?:usr/)?s?bin/)?{_COMMAND}"
+        rf"|(?:[;|&]|\| |[^a-z ][;&] |^[;&] |\$\(){_BARE}|\{{[a-z]{{2,8}},[/-]",
         (";", "|", "&", "$(", "<(", ">(", "{"), _ALL & ~AGENT,
     ),
-    Rule(4007, "command-in-backticks", CRITICAL, rf"(?:^|[^ \n(])` ?(?:/(?:usr/)?s?bin/)?{_COMMAND}", ("`",), _ALL & ~AGENT),
+    Rule(4007, "command-in-backticks", CRITICAL, rf"(?:^|[^ \n(])`(?: ?(?:/(?:usr/)?s?bin/)?{_COMMAND}|(?:id|ls) ?$)", ("`",), _ALL & ~AGENT),
     Rule(
         4006, "command-line", CRITICAL,
-        r"^ ?(?:cat /[a-z]|(?:wget|curl) (?:-[a-z]{1,4} )?https?://|busybox |(?:ba)?sh -[ic] |python[23]? -c ?['\"]|perl -e ?['\"]|rm -rf )",
-        ("cat /", "://", "busybox ", "sh -", " -c", "perl -e", "rm -rf"), _ALL & ~PATH & ~AGENT,
+        r"^ ?(?:cat /[a-z][a-z0-9/._*?-]{0,80} ?$|(?:wget|curl) (?:-[a-z]{1,4} )?https?://|busybox |(?:ba)?sh -[ic] |python[23]? -c ?['\"]|perl -e ?['\"]|rm -rf )",
+        ("cat /", "wget ", "curl ", "busybox ", "sh -", " -c", "perl -e", "rm -rf"), _ALL & ~PATH & ~AGENT,
     ),
     Rule(
         4002, "command-after-line-break", CRITICAL,
@@ -293,7 +297,7 @@ RULES: tuple[Rule, ...] = (
         5001, "jndi", CRITICAL, r"\$\{ ?jndi ?:|\$\{(?:lower|upper|env|sys|java|ctx|main|date|base64|log4j|k8s|docker|web) ?:|\$\{:{0,2}:-",
         ("${",),
     ),
-    Rule(5002, "template-arithmetic", CRITICAL, r"(?:\{\{|\$\{|#\{|\*\{|<%=?|\[\[) ?[0-9]{1,6} ?[*+/-] ?['\"]?[0-9]{1,6}", ("{", "<%", "[[")),
+    Rule(5002, "template-arithmetic", CRITICAL, r"(?:\{\{|\$\{|#\{|\*\{|<%=?|\[\[) ?[0-9]{1,6} ?[*+/-] ?['\"]?[0-9]{1,6}", ("{{", "${", "#{", "*{", "<%", "[[")),
     Rule(
         5003, "python-objects", CRITICAL,
         r"__(?:globals|builtins|subclasses|mro|import|getattribute|reduce_ex)__|\{[{%][^}]{0,40}__[a-z]{3,12}__|\.__class__\.__(?:base|mro|init)",
@@ -308,7 +312,8 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         5005, "smarty", CRITICAL, r"\{/?php\}|smarty_internal|\{ ?(?:system|exec|passthru|shell_exec|eval) ?\( ?['\"]",
-        ("php}", "smarty_", "{"),
+        ("php}", "smarty_", "{system", "{ system", "{exec", "{ exec", "{passthru", "{ passthru", "{shell_exec", "{ shell_exec",
+         "{eval", "{ eval"),
     ),
     Rule(
         5006, "java-templates", CRITICAL,
@@ -318,9 +323,9 @@ RULES: tuple[Rule, ...] = (
     Rule(
         5007, "java-expressions", CRITICAL,
         r"\bt ?\( ?java\.|java\.lang\.(?:runtime|processbuilder|system\b|class\b)|getruntime ?\(|new java\.|processbuilder ?\(|@java\.lang|_memberaccess"
-        r"|ognl(?:context|util)|%\{ ?[(#@]|\$\{ ?\(#|\$\{ ?#[a-z_]{1,20} ?=|#context\[|\.opensymphony\.|\$\{ ?(?:application|session|request)scope"
+        r"|[.#@]ognl(?:context|util)|%\{ ?[(#@]|\$\{ ?\(#|\$\{ ?#[a-z_]{1,20} ?=|#context\[|\.opensymphony\.|\$\{ ?(?:application|session|request)scope"
         r"|class\.(?:module\.)?classloader|multipart/form-data'\)",
-        ("java.", "getruntime(", "getruntime (", "processbuilder(", "processbuilder (", "_memberaccess", "ognl", "%{", "${", "#context", ".opensymphony", ".classloader", "form-data')"),
+        ("java.", "getruntime(", "getruntime (", "processbuilder(", "processbuilder (", "_memberaccess", ".ognl", "#ognl", "@ognl", "%{", "${", "#context", ".opensymphony", ".classloader", "form-data')"),
     ),
     Rule(
         5008, "ruby-templates", CRITICAL,
@@ -338,13 +343,18 @@ RULES: tuple[Rule, ...] = (
     Rule(
         6001, "php-tag", CRITICAL, r"<\?(?:php\b|= ?[`$(a-z]|[ \r\n]{0,4}(?:echo|eval|system|passthru|phpinfo|exec|assert|print)\b)", ("<?",),
     ),
-    Rule(6002, "php-wrapper", CRITICAL, r"\b(?:php|phar|expect|zip|zlib|glob|ogg|ssh2(?:\.[a-z]{2,6})?)://|data://text", ("://",)),
+    Rule(
+        6002, "php-wrapper", CRITICAL, r"\b(?:php|phar|expect|zip|zlib|glob|ogg|ssh2(?:\.[a-z]{2,6})?)://|data://text",
+        ("php://", "phar://", "expect://", "zip://", "zlib://", "glob://", "ogg://", "ssh2:", "ssh2.", "data://"),
+    ),
     Rule(
         6003, "php-function", CRITICAL,
         r"\bphpinfo ?\( ?\)|\b(?:system|exec|passthru|popen) ?\( ?['\"$]|\bshell_exec ?\(|\bproc_open ?\(|\bpcntl_exec|\bgzinflate ?\("
-        r"|\beval ?\( ?(?:base64|\$_|gz|compile|atob|string|request|unescape)|\bassert ?\( ?\$_|call_user_func|invokefunction|create_function ?\("
+        r"|\beval ?\( ?(?:base64|\$_|gz|compile|atob|string|request|unescape)|\bassert ?\( ?\$_|call_user_func|[/\\]invokefunction|create_function ?\("
         r"|base64_decode ?\(",
-        ("(", "pcntl_", "call_user", "invokefunction"),
+        ("phpinfo(", "phpinfo (", "system(", "system (", "exec(", "exec (", "passthru(", "passthru (", "popen(", "popen (",
+         "shell_exec", "proc_open", "gzinflate(", "gzinflate (", "eval(", "eval (", "assert(", "assert (", "create_function",
+         "base64_decode", "pcntl_", "call_user", "/invokefunction", "\\invokefunction"),
     ),
     Rule(6004, "php-object", CRITICAL, r"\b[oc]:\+?[0-9]{1,4}:\"[a-z_\\]{1,60}\":[0-9]{1,4}:\{", (":{",)),
     Rule(6005, "java-object", CRITICAL, r"(?:^|[^a-z0-9+/])ro0abx|\xac\xed\x00\x05", ("ro0abx", "\xac\xed")),
@@ -355,10 +365,10 @@ RULES: tuple[Rule, ...] = (
         ("__import__", "os.", "import ", "compile(", "compile (", "pickle."),
     ),
     Rule(6009, "php-options", CRITICAL, r"allow_url_include|auto_prepend_file", ("allow_url_", "auto_prepend")),
-    Rule(6010, "remote-file", CRITICAL, r"^(?:https?|ftp)://[^ ?]{1,120}\.(?:txt|inc|php[0-9]?|dat)(?:\?$|\x00)", ("://",), QUERY | BODY | COOKIES),
+    Rule(6010, "remote-file", CRITICAL, r"^(?:https?|ftp)://[^ ?]{1,120}\.(?:txt|inc|php[0-9]?|dat)(?:\?$|\x00)", (".txt", ".inc", ".php", ".dat"), QUERY | BODY | COOKIES),
     Rule(
-        6011, "java-gadget", CRITICAL, r"com\.sun\.rowset|jdbcrowsetimpl|commons\.collections\.functors|templatesimpl|javax\.naming\.",
-        ("com.sun", "jdbcrowsetimpl", "collections.functors", "templatesimpl", "javax.naming"),
+        6011, "java-gadget", CRITICAL, r"com\.sun\.rowset|\.jdbcrowsetimpl|commons\.collections\.functors|\.templatesimpl|javax\.naming\.",
+        ("com.sun", ".jdbcrowsetimpl", "collections.functors", ".templatesimpl", "javax.naming"),
     ),
     Rule(
         6012, "program-upload", CRITICAL, r"\.(?:php[0-9]?|phtml|phar|pht|jspx?|aspx?|ashx|asa|cgi|htaccess|war)(?:[.;% \x00][^/]{0,20})?$",
@@ -369,14 +379,18 @@ RULES: tuple[Rule, ...] = (
     Rule(
         7001, "cloud-metadata", CRITICAL,
         r"169\.254\.169\.254|169\.254\.170\.2\b|metadata\.google\.internal|100\.100\.100\.200|fd00:ec2::254|computemetadata/v1"
-        r"|//2852039166\b|0xa9fea9fe|0xa9\.0xfe|0251\.0376",
-        ("169.254.", "metadata.google", "computemetadata/", "100.100.100", "fd00:ec2", "//2852039166", "0xa9fea9fe", "0xa9.", "0251."), _ALL & ~PATH,
+        r"|//2852039166\b|/0xa9fea9fe|0xa9\.0xfe|0251\.0376",
+        ("169.254.", "metadata.google", "computemetadata/", "100.100.100", "fd00:ec2", "//2852039166", "/0xa9fea9fe", "0xa9.", "0251."), _ALL & ~PATH,
     ),
     Rule(
         7002, "local-service", CRITICAL,
         r"://(?:localhost|127\.[0-9.]{1,11}|0\.0\.0\.0|\[::1?\]|\[::ffff:[0-9a-f.:]{2,20}\])(?::(?:22|23|25|2375|2379|3306|5432|6379|8500|9200"
-        r"|11211|27017|10250)(?:/|$)|/(?:server-status|actuator|admin\b))",
-        ("://",), _ALL & ~PATH & ~HEADERS,
+        r"|11211|27017|10250)(?:/|$)|/(?:server-status|actuator))",
+        ("://localhost", "://127.", "://0.0.0.0", "://[::"), _ALL & ~PATH & ~HEADERS,
+    ),
+    Rule(
+        7004, "local-address", WARNING, r"^ ?https?://(?:localhost|127\.[0-9.]{1,11}|0\.0\.0\.0|\[::1?\])(?:[:/]|$)",
+        ("://localhost", "://127.", "://0.0.0.0", "://[::"), QUERY | BODY | COOKIES,
     ),
     Rule(7003, "odd-scheme", CRITICAL, r"^ ?(?:gopher|dict|ldaps?|rmi|netdoc|tftp|jar:https?)://?[^ ]", ("gopher:", "dict:", "ldap:", "ldaps:", "rmi:", "netdoc:", "tftp:", "jar:")),
 )  # fmt: skip

@@ -44,6 +44,15 @@ _PLAIN_OPTIONS = frozenset({b"", b"keep-alive", b"close"})
 _KEPT = OWN | {b"host", b"content-length", b"via"}
 #: Of the fields that say where a request came from, those that are continued for a trusted peer.
 _CONTINUED = frozenset({b"x-forwarded-for", b"x-request-id"})
+#: What a request's client is where a trusted proxy forwards it and does not say whose it is: in no network, and one
+#: client for all that count.
+UNKNOWN = "unknown"
+#: Fields by which proxies name a client; without X-Forwarded-For they say that there is one.
+_NAMES_CLIENT = frozenset(
+    b"forwarded x-real-ip x-client-ip x-cluster-client-ip true-client-ip cf-connecting-ip cf-connecting-ipv6"
+    b" fastly-client-ip fly-client-ip x-azure-clientip x-azure-socketip x-appengine-user-ip"
+    b" x-original-forwarded-for".split()
+)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._~+/=:@\-]{1,128}")
 _WITH_PORT = re.compile(r"\[([^\[\]]*)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}")
 #: RFC 7230 3.2.6 token: what RFC 7239 lets stand without quotes.
@@ -109,20 +118,27 @@ def _element(request: Request) -> bytes:
 def client_address(request: Request, is_trusted: Callable[[str], bool]) -> str:
     """The client's address: the peer's, or what trusted proxies say it is.
 
-    That is the right-most entry of X-Forwarded-For that is no trusted proxy itself. An entry that
-    is no address (``unknown``, a name, garbage) ends the walk: what is left of it was not said by a trusted proxy.
+    That is the right-most entry of X-Forwarded-For that is no trusted proxy itself. Where that is no address
+    (``unknown``, a name, garbage, nothing), or only other fields name somebody, it is :data:`UNKNOWN`: never the proxy,
+    for whom doors may be open. A request without any such field is the peer's own.
 
     :param is_trusted: whether an address in its normal form is a trusted proxy's.
     """
     client = request.arrival.peer
-    if request.arrival.trusted and request.kinds & FORWARDED:
-        for entry in reversed(request.headers.get_list(b"x-forwarded-for")):
-            address = plain_address(entry.decode("latin-1"))
-            if address is None:
-                break
-            client = address
-            if not is_trusted(address):
-                break
+    if not request.arrival.trusted or not request.kinds & FORWARDED:
+        return client
+    headers = request.headers
+    entries = headers.get_list(b"x-forwarded-for")
+    if not entries:
+        told = any(f[0] == b"x-forwarded-for" or f[0] in _NAMES_CLIENT for f in headers.fields)
+        return UNKNOWN if told else client
+    for entry in reversed(entries):
+        address = plain_address(entry.decode("latin-1"))
+        if address is None:
+            return UNKNOWN
+        client = address
+        if not is_trusted(address):
+            break
     return client
 
 

@@ -271,7 +271,8 @@ class Request:
     :ivar expects_continue: the client waits for 100 (RFC 9110 10.1.1).
     :ivar upgrade: the protocol it asks to switch to, lower case, or ``None``.
     :ivar arrival: the connection it came by.
-    :ivar client: the client's address: the peer, or what a trusted proxy said.
+    :ivar client: the client's address: the peer's, or what a trusted proxy said, which may be ``unknown``; ``""`` of a
+        Unix socket's peer.
     :ivar scheme: ``b"http"`` or ``b"https"``: the connection's, or what a trusted proxy said.
     :ivar block: the parsed field section, for the connection to recognise when it is repeated.
     """

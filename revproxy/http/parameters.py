@@ -1,14 +1,20 @@
 """Cookies and query parameters: pairs of name and value that a request carries.
 
-Both are read leniently, as far as they go: what is no pair is passed over. The bound is that of the head.
+Rules of this module:
+
+* both are read leniently, as far as they go: what is no pair is passed over. The bound is that of the head;
+* what is read as a parameter of a name is what is taken out, and what is masked, however its name is escaped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from urllib.parse import unquote_to_bytes
 
 from revproxy.http.message import Headers
+
+#: What stands in a log for the value of a parameter that is a secret.
+MASK = b"***"
 
 
 def query_parameters(query: bytes | None) -> Iterator[tuple[bytes, bytes]]:
@@ -27,6 +33,29 @@ def query_parameter(query: bytes | None, name: bytes) -> bytes | None:
         if found == name:
             return value
     return None
+
+
+def without_parameters(query: bytes, names: Container[bytes]) -> bytes | None:
+    """A query without the parameters of these (decoded) names: the same object where there are none, ``None`` for
+    nothing left."""
+    parts = query.split(b"&")
+    kept = [part for part in parts if _decoded(part.partition(b"=")[0]) not in names]
+    return query if len(kept) == len(parts) else b"&".join(kept) if kept else None
+
+
+def masked(target: bytes, names: Container[bytes]) -> bytes:
+    """A target or URL with :data:`MASK` for the values of the parameters of these (decoded) names.
+
+    With two parameters it takes as long as the rest of a record for the log: for where there are such names.
+    """
+    path, mark, query = target.partition(b"?")
+    if not mark:
+        return target
+    shown = []
+    for part in query.split(b"&"):
+        name, equals, _ = part.partition(b"=")
+        shown.append(name + b"=" + MASK if equals and _decoded(name) in names else part)
+    return path + b"?" + b"&".join(shown)
 
 
 def cookies(headers: Headers) -> Iterator[tuple[bytes, bytes]]:

@@ -17,6 +17,11 @@ _SECURE_NAMES = (b"__secure-", b"__host-", b"__http-")
 _HTTP_NAMES = (b"__http-", b"__host-http-")
 
 
+def cookie_name(value: bytes) -> bytes:
+    """The name of the cookie that a Set-Cookie field's value sets."""
+    return value.partition(b";")[0].partition(b"=")[0].strip(b" \t")
+
+
 def missing_attributes(
     value: bytes, *, https: bool, secure: bool, http_only: bool, readable: Collection[bytes], same_site: bytes | None
 ) -> bytes:

@@ -53,7 +53,9 @@ class GuardedTable(RouteTable):
     def guard(self, refuses: Rule, status: int, client_response: tuple[Any, ...] = ()) -> None:
         """Stand before the routes from now on. :param client_response: hooks for what the refused are answered."""
         self._refuses = refuses
-        self._denied = Route(name="", handler=_Denied(refuses, status), client_response=client_response)
+        self._denied = Route(
+            name="", handler=_Denied(refuses, status), client_response=client_response, secrets=self.secrets
+        )
 
     def match(self, request: Request, trace: list[str] | None = None) -> Route | None:
         """The route of a request, or ``None``; reasons are appended to ``trace``."""

@@ -23,6 +23,7 @@ from revproxy.auth.credentials import without_told
 from revproxy.auth.outcome import Identity, Refusal, merged, most_telling
 from revproxy.errorpages import fault_page
 from revproxy.http.message import UNDERSCORE, Answer, Field, Request, field
+from revproxy.http.setcookie import cookie_name
 from revproxy.variables import Value
 
 if TYPE_CHECKING:
@@ -119,6 +120,19 @@ class Authenticate:
             # those of clients are gone already; what is written here goes before what a service said
             names = {f[0] for f in made} if identity.fields else ()
             headers.fields = [*headers.fields, *(f for f in identity.fields if f[0] not in names), *made]
+
+
+def give_cookies(exchange: Exchange) -> None:
+    """A client-response hook: the cookies of the service that was asked, in place of the backend's of these names."""
+    identity, response = exchange.identity, exchange.response
+    if identity is None or not identity.cookies or response is None:
+        return
+    names = {cookie_name(f[1]) for f in identity.cookies}
+    fields = response.headers.fields
+    response.headers.fields = [
+        *(f for f in fields if f[0] != b"set-cookie" or cookie_name(f[1]) not in names),
+        *identity.cookies,
+    ]
 
 
 def refuse(exchange: Exchange, refusals: Sequence[Refusal]) -> Answer:

@@ -4,7 +4,8 @@ Rules of this module:
 
 * what is found is decided in :mod:`revproxy.filters.engine`; here requests are refused and bodies waited for;
 * a refusal is a fault, and its detail names each hit. What is let through with hits has the same detail in its line;
-* a body's beginning is waited for only where there are rules for it; a long one is looked at in a thread.
+* a body's beginning is waited for only where there are rules for it;
+* what takes long goes on in slices of later turns (:mod:`revproxy.slices`), and so much of it waits at most.
 """
 
 from __future__ import annotations
@@ -14,19 +15,19 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from revproxy.config.filters import Filter, FilterRule
-from revproxy.fault import FILTERED, ProtocolError
-from revproxy.filters.engine import Report, RuleSet
+from revproxy.fault import FILTER_BUSY, FILTERED, ProtocolError
+from revproxy.filters.engine import RuleSet
+from revproxy.filters.linear import literals
 from revproxy.filters.media import CODINGS, LINES, codings, readable, reading
+from revproxy.filters.report import Report
 from revproxy.filters.rules import PLACES, Rule
-from revproxy.threads import in_thread
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from twisted.internet.defer import Deferred
 
     from revproxy.exchange import Exchange
-
-#: Bytes of the longest body that is looked at on the reactor.
-INLINE = 2048
 
 
 def filtering(written: Filter) -> Callable[[Exchange], Deferred[Any] | None]:
@@ -42,10 +43,26 @@ def filtering(written: Filter) -> Callable[[Exchange], Deferred[Any] | None]:
                 raise ProtocolError(FILTERED, detail)
             exchange.detail = detail
 
+    def look(exchange: Exchange, steps: Iterator[None]) -> Deferred[Any] | None:
+        slices = exchange.engine.slices
+        if slices.full:
+            raise ProtocolError(FILTER_BUSY)
+        return slices.run(steps)
+
     def hook(exchange: Exchange) -> Deferred[Any] | None:
         request = exchange.request
+        size = rules.glance(request)
+        if not size and (request.length == 0 or not limit):
+            return None
         report = Report()
-        rules.head(request, report)
+        if size:
+            looking = look(exchange, rules.head(request, report))
+            if looking is not None:
+                return looking.addCallback(lambda _: headed(exchange, report))
+        return headed(exchange, report)
+
+    def headed(exchange: Exchange, report: Report) -> Deferred[Any] | None:
+        request = exchange.request
         if request.length == 0 or not limit or (blocks and report.score >= threshold):
             settle(exchange, report)
             return None
@@ -64,10 +81,9 @@ def filtering(written: Filter) -> Callable[[Exchange], Deferred[Any] | None]:
                 report.skipped(f"the body after {limit} bytes")
             if compressed:
                 prefix = readable(prefix)
-            if len(prefix) > INLINE:
-                searched = in_thread(exchange.engine.reactor, rules.body, ways, prefix, report)
-                return searched.addCallback(lambda _: settle(exchange, report))
-            rules.body(ways, prefix, report)
+            looking = look(exchange, rules.body(ways, prefix, report))
+            if looking is not None:
+                return looking.addCallback(lambda _: settle(exchange, report))
             settle(exchange, report)
             return None
 
@@ -84,5 +100,5 @@ def _rule_set(own: tuple[FilterRule, ...], without: tuple[int, ...], level: int)
         places = 0
         for place in rule.in_:
             places |= PLACES[place]
-        made.append(Rule(rule.id, rule.name, rule.score, rule.pattern, (), places))
+        made.append(Rule(rule.id, rule.name, rule.score, rule.pattern, literals(rule.pattern), places))
     return RuleSet(made, without, level)

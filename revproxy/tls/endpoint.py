@@ -3,12 +3,14 @@
 Rules of this module:
 
 * what is written means what the keys of a listener's ``tls`` table mean, and is read and judged by the same code;
+* what is wrong ends a starting process with one line, and is an exception as any other for who takes it: twistd, where
+  such endpoints are written, knows no other way to say a line;
 * a protocol is built when the handshake is done: half-open ones cost a buffer and a timer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
@@ -27,6 +29,7 @@ from revproxy.config.errors import nearest, show
 from revproxy.config.structure import Structurer
 from revproxy.config.tls import ListenTls
 from revproxy.refusals import Refusals
+from revproxy.tls.certificate import CertificateError
 from revproxy.tls.entering import EnteringWire
 from revproxy.tls.session import Session
 from revproxy.tls.terminate import Terminator
@@ -49,8 +52,31 @@ _SWITCHES = {"strictSni", "clientRequired"}
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
+class WrittenWrong(ValueError, SystemExit):
+    """An endpoint string that can't be used."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.code = f"revproxy-tls: {text}"  # what the interpreter says where nobody takes it
+
+
+class NothingToServe(CertificateError, SystemExit):
+    """Certificates that can't be served, when the endpoint starts to listen."""
+
+    def __init__(self, error: CertificateError) -> None:
+        super().__init__(str(error), error.source)
+        self.code = f"revproxy-tls: {error}"
+
+
 def parse(reactor: Any, *args: str, **options: str) -> SecureEndpoint:
-    """The endpoint for the parts of an endpoint string. :raises ValueError: what is wrong with them."""
+    """The endpoint for the parts of an endpoint string. :raises WrittenWrong: what is wrong with them."""
+    try:
+        return _parse(reactor, args, options)
+    except ValueError as error:
+        raise WrittenWrong(str(error)) from None
+
+
+def _parse(reactor: Any, args: Sequence[str], options: Mapping[str, str]) -> SecureEndpoint:
     # "tcp\\:443\\:interface=::1" looks like the argument "tcp:443:interface"
     inner = [*args, *(f"{name}={value}" for name, value in options.items() if ":" in name)]
     if len(inner) != 1:
@@ -60,7 +86,7 @@ def parse(reactor: Any, *args: str, **options: str) -> SecureEndpoint:
 
 
 def read_options(options: Mapping[str, str]) -> ListenTls:
-    """The ``tls`` table that the arguments of an endpoint string stand for. :raises ValueError: as ``parse`` does."""
+    """The ``tls`` table that the arguments of an endpoint string stand for. :raises ValueError: what is wrong."""
     table: dict[str, Any] = {}
     for name, text in options.items():
         if name not in ARGUMENTS:
@@ -106,13 +132,16 @@ class SecureEndpoint:
     def listen(self, protocolFactory: Any) -> Deferred[Any]:
         """Serve these protocols; fires with the port. Reads the certificates, which blocks.
 
-        Fails with :exc:`~revproxy.tls.certificate.CertificateError` when there are none.
+        Fails with :exc:`~revproxy.tls.certificate.CertificateError` when there are none (:class:`NothingToServe`).
         """
         negotiating: Any = IProtocolNegotiationFactory(protocolFactory, None)
         names = () if negotiating is None else tuple(name.decode() for name in negotiating.acceptableProtocols())
         terminator = Terminator(self._written, self._base, self._reactor, protocols=names)
         try:
             terminator.start()
+        except CertificateError as error:
+            terminator.stop()
+            return fail(NothingToServe(error))
         except Exception:
             terminator.stop()
             return fail()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from revproxy.downstream.refusal import plain_refusal
 from revproxy.fault import CLIENT_PLAIN_HTTP, TLS_HANDSHAKE, TLS_NAME, TLS_TIMEOUT, Fault
-from revproxy.tls.hello import UNRECOGNIZED_NAME, HelloError, alert, looks_like_http, read_hello
+from revproxy.tls.hello import UNRECOGNIZED_NAME, HelloError, HelloReader, alert, looks_like_http, read_hello
 from revproxy.tls.identity import IdentityError, client_of
 from revproxy.tls.session import Session
 from revproxy.tls.terminate import Refused, Terminator
@@ -39,7 +39,9 @@ class EnteringWire(Wire):
     Subclasses define ``shaken``.
     """
 
-    __slots__ = ("_began", "_buffer", "_next", "_port", "certificate", "peer", "refused", "server_name", "terminator")
+    __slots__ = (
+        "_began", "_buffer", "_hello", "_next", "_port", "certificate", "peer", "refused", "server_name", "terminator",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -58,6 +60,7 @@ class EnteringWire(Wire):
         self._port = port
         self._began = False  # a connection on which nothing came is no news
         self._buffer = b""
+        self._hello: HelloReader | None = None  # what came of one in pieces
         self._next: Any = None
 
     # -- the connection
@@ -88,19 +91,27 @@ class EnteringWire(Wire):
     def read_hello(self, data: bytes) -> None:
         """What comes is a ClientHello (RFC 8446 4.1.2)."""
         self._began = True
-        data = self._buffer + data
+        reader = self._hello
         try:
-            hello = read_hello(data)
+            if reader is not None:
+                hello = reader.feed(data)
+                data = bytes(reader.data) if hello is not None else b""
+            else:
+                hello = read_hello(data)
         except HelloError as e:
+            if reader is not None:
+                data = bytes(reader.data)
             if looks_like_http(data):
                 self.refuse(CLIENT_PLAIN_HTTP, "", answer=plain_refusal(CLIENT_PLAIN_HTTP, self._port))
             else:
                 self.refuse(TLS_HANDSHAKE, e.detail, answer=alert(e.alert))
             return
         if hello is None:
-            self._buffer = data
+            if reader is None:
+                self._hello = reader = HelloReader()
+                reader.feed(data)
             return
-        self._buffer = b""
+        self._hello = None
         assert self.terminator is not None
         try:
             accepted = self.terminator.accept(hello)
@@ -176,6 +187,7 @@ class EnteringWire(Wire):
         self.refused(fault, self.peer if peer is None else peer, detail)
         self.dataReceived = ignore
         self._buffer = b""
+        self._hello = None
         self._began = False  # it has had its line: being late as well is no news
         if answer:
             self.send(answer)

@@ -31,8 +31,9 @@ class ChallengeTable:
         self.stores = table.stores
         self.load = table.load
         self.live = table.live
+        self.secrets = table.secrets
         self._files = challenges.files
-        self._route = Route(name="acme-challenge", handler=_Challenge(challenges))
+        self._route = Route(name="acme-challenge", handler=_Challenge(challenges), secrets=table.secrets)
 
     def match(self, request: Request, trace: list[str] | None = None) -> Route | None:
         """The route of a request, or ``None``; reasons are appended to ``trace``."""

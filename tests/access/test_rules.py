@@ -156,11 +156,23 @@ def test_user_agents() -> None:
         (b"Mozilla (SqlMap)", "deny_user_agent: SQLmap"),
         (b"CURL/6.1", "deny_user_agent: ~^curl/[0-6]\\."),
         (b"curl/8.1", None),
-        (b"x" * 1024 + b"sqlmap", None),
+        (b"x" * 1024 + b"sqlmap", "deny_user_agent: SQLmap"),
+        (b"x" * 1024, None),
+        (b"x" * 1025, "deny_user_agent: longer than 1024 bytes"),
     ):
         for _ in range(2):  # anew, and remembered
             assert refuses(request(fields=((b"User-Agent", agent),))) == why
     assert refuses(request(fields=((b"User-Agent", b"x"), (b"User-Agent", b"sqlmap")))) is not None
+
+
+def test_words_are_looked_for_in_the_whole_of_long_user_agents() -> None:
+    refuses = rule(deny_user_agent=("SQLmap",))
+    for number in range(5):
+        long = b"%d" % number + b"x" * 30_000
+        assert refuses(request(fields=((b"User-Agent", long),))) is None
+        assert refuses(request(fields=((b"User-Agent", long + b"sqlMAP"),))) == "deny_user_agent: SQLmap"
+    (known,) = [cell.cell_contents for cell in refuses.__closure__ or () if isinstance(cell.cell_contents, dict)]
+    assert not known, "long ones are not kept"
 
 
 def test_what_is_remembered_of_user_agents_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from twisted.internet.protocol import Protocol
 
 from revproxy.auth import forward
+from revproxy.auth.outcome import Identity
 from revproxy.config.load import load_text
+from revproxy.http.message import Headers, Response, field
+from revproxy.middleware.auth import give_cookies
 from tests.drive import Echo, World
 from tests.kit import toml
 
@@ -19,7 +24,7 @@ class Network:
     :ivar asked: the heads that the service got.
     """
 
-    def __init__(self, auth="", *answers, route="", server="", outer=""):
+    def __init__(self, auth="", *answers, route="", server="", outer="", backend=Echo):
         self.asked = []
         self.answers = list(answers) or [b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]
         self.closed = 0
@@ -28,7 +33,7 @@ class Network:
             f'auth = {{ forward = {{ upstream = "auth"{", " if auth else ""}{auth} }}{", " if outer else ""}{outer} }}'
         )
         text = toml(server=server, route=f'upstream = "app"\nretry = "off"\n{table}\n{route}', more=more)
-        self.world = World(load_text(text), lambda address: Service(self) if address == SERVICE else Echo(address))
+        self.world = World(load_text(text), lambda address: Service(self) if address == SERVICE else backend(address))
 
     def get(self, *fields, target="/p%61th?q=1", **options):
         return self.world.get(target, "app.example", *fields, **options)
@@ -135,6 +140,69 @@ def test_2xx_lets_pass_and_tells_the_backend(line):
     assert network.world.records[-1].user == b"alice"
 
 
+COOKIES = (
+    b"Set-Cookie: sid=1; Path=/; HttpOnly",
+    b"Set-Cookie: part_0=2",
+    b"Set-Cookie: part_1=3",
+    b"Set-Cookie: own=4",
+)
+
+
+def set_cookies(answer):
+    return values(answer.partition(b"\r\n\r\n")[0].decode(), "set-cookie")
+
+
+@pytest.mark.parametrize(
+    ("written", "given"),
+    [
+        ("", []),
+        ('copy_cookies = "sid"', ["sid=1; Path=/; HttpOnly"]),
+        ('copy_cookies = ["sid", "part*"]', ["sid=1; Path=/; HttpOnly", "part_0=2", "part_1=3"]),
+        ('copy_cookies = ["si", "par_*", "SID"]', []),
+        ('copy_cookies = "*"', ["sid=1; Path=/; HttpOnly", "part_0=2", "part_1=3", "own=4"]),
+    ],
+)
+def test_cookies_of_2xx_reach_the_client_where_they_are_named(written, given):
+    network = Network(written, said(b"200 OK", *COOKIES))
+    answer = network.get()
+    assert status(answer) == 200
+    assert set_cookies(answer) == given
+    assert b"sid=1" not in answer.partition(b"\r\n\r\n")[2], "the backend does not get them"
+
+
+def test_cookies_of_2xx_get_the_routes_attributes():
+    network = Network('copy_cookies = "part_0"', said(b"200 OK", *COOKIES), route="cookies = true")
+    assert set_cookies(network.get()) == ["part_0=2; HttpOnly; SameSite=Lax"]
+
+
+class Garbage(Protocol):
+    def dataReceived(self, data):
+        self.transport.write(b"no HTTP at all\r\n\r\n")
+
+
+def test_cookies_of_2xx_are_on_answers_of_our_own():
+    network = Network('copy_cookies = "part_0"', said(b"200 OK", *COOKIES), backend=lambda address: Garbage())
+    answer = network.get()
+    assert (status(answer), set_cookies(answer)) == (502, ["part_0=2"])
+
+
+def test_the_backends_cookie_of_the_same_name_gives_way():
+    identity = Identity(b"", "forward", cookies=(field(b"Set-Cookie", b"sid=new"),))
+    exchange = SimpleNamespace(identity=identity, response=Response(200, Headers.of([
+        (b"Set-Cookie", b"sid=old; Path=/"), (b"Set-Cookie", b"b=1"), (b"X", b"1")])))  # fmt: skip
+    give_cookies(exchange)
+    assert exchange.response.headers.get_all(b"set-cookie") == [b"b=1", b"sid=new"]
+    exchange.identity = None
+    give_cookies(exchange)
+
+
+def test_a_remembered_answer_has_no_cookies():
+    network = Network('cache = "10s", by = "cookie:s", copy_cookies = "*"', said(b"200 OK", *COOKIES))
+    answers = [network.get("Cookie: s=1") for _ in range(2)]
+    assert [len(set_cookies(answer)) for answer in answers] == [4, 0]
+    assert len(network.asked) == 1
+
+
 def test_a_field_that_the_service_does_not_send_is_nobodys():
     network = Network('copy_response = ["X-Groups"]')
     assert b"root" not in network.get("X-Groups: root")
@@ -159,8 +227,8 @@ def test_refusals_and_redirects_are_the_services_answer(line, fields, fault):
     answer = network.get()
     assert answer.startswith(b"HTTP/1.1 " + line[:3])
     assert answer.endswith(b"\r\n\r\nwho are you?")
-    for field in fields:
-        assert field in answer
+    for line in fields:
+        assert line in answer
     assert b"sso/1.0" not in answer
     assert network.world.dialled == [SERVICE]
     assert network.world.records[-1].fault == fault

@@ -22,6 +22,7 @@ def test_a_switch_is_the_defaults() -> None:
     [
         ("except = [4242]", "filter.except: no rule has the number 4242"),
         ("except = [1001, 4242]", "filter.except[1]: no rule has the number 4242"),
+        ('body = "129KB"', "filter.body: is more than is looked at of a body: 128KB"),
         ('except = ["x"]', 'filter.except[0]: "x" is not a rule\'s number'),
         (f"rules = [{RULE}, {RULE}]", "filter.rules[1].id: 10001 is also the number of rules[0]"),
         ('rules = [{ id = 5, name = "a", pattern = "b" }]', "filter.rules[0].id: 5 is out of range"),

@@ -108,5 +108,38 @@ Upstreams (1)
     )
 
 
+def test_summary_of_what_stands_before_routes() -> None:
+    text = """\
+upstreams.api.backends = "tcp:h:1"
+listen = [{ endpoint = "tcp:8080" }]
+[server]
+limits = { requests = 500 }
+rate_limit = "1000/s"
+[[routes]]
+match.path = "/a"
+upstream = "api"
+access = { allow = "private", status = 404 }
+rate_limit = ["100/s", { rate = "5000/h", by = "header:x-key" }]
+limits = { requests_per_address = 2, body = "1MB" }
+filter = true
+auth.basic.file = "users"
+cache = true
+compress = { gzip = 5 }
+[[routes]]
+respond = 200
+"""
+    assert (
+        describe(load_text(text)).partition("\n\n")[2].partition("\n\nUpstreams")[0]
+        == """\
+All routes are behind: requests 500 at once, rate 1000/second by client
+
+Routes (2)
+  name     matches     ends in       behind
+  route-1  path /a     upstream api  requests 2 at once per address, access by allow, rate 100/second by client, \
+rate 5000/hour by header:x-key, body 1MB, filter block, auth basic, cache, compress gzip
+  route-2  everything  respond 200   -"""
+    )
+
+
 def test_summary_of_nothing() -> None:
     assert describe(m.Config()) == "Listeners: none\n\nRoutes: none\n\nUpstreams: none"

@@ -775,12 +775,57 @@ def test_a_tunnel(play):
     assert not client.goaways
 
 
-def test_a_backend_that_opens_no_tunnel(play):
-    _scenario, client, backend = met(play)
+@pytest.mark.parametrize(
+    "page",
+    [
+        ok(b"a page"),
+        ok(b"a page")[:-1],
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+    ],
+)
+def test_a_success_without_a_tunnel_is_a_failure_for_client_and_log(play, page):
+    scenario, client, backend = met(play)
     stream = client.begin(CONNECT, ended=False)
     backend.expect_request(b"GET", b"/chat")
-    backend.send(ok(b"a page"))
+    backend.send(page)
+    assert (client[stream].status, client[stream].ended) == (b"502", True)
+    record = scenario.log[-1]
+    assert (record.status, record.fault) == (502, "backend-bad-response")
+    assert len(scenario.log) == 1
+    later = client.begin(GET)
+    backend.send(OK)
+    assert client[later].status == b"200"
+
+
+def test_a_cached_success_is_none(play_once):
+    scenario, client, backend = met(play_once, LISTEN + "cache = true")
+    first = client.begin((*GET[:3], (b":path", b"/chat")))
+    backend.send(ok(b"a page", b"Cache-Control: max-age=60"))
+    assert client[first].status == b"200"
+    stream = client.begin(CONNECT, ended=False)
+    if backend.connection.received.count(b"GET /chat") > 1:
+        backend.send(ok(b"a page"))
     assert client[stream].status == b"502"
+    assert scenario.log[-1].status == 502
+
+
+def test_routes_without_tunnels(play):
+    scenario = play(LISTEN.replace('[[routes]]\nupstream = "app"', "[[routes]]\nrespond = 200"))
+    client = H2Client(scenario.client())
+    assert client[client.begin(CONNECT, ended=False)].status == b"501"
+    assert (scenario.log[-1].status, scenario.log[-1].fault) == (501, "upgrade-unsupported")
+    scenario = play(LISTEN + "upgrade = []")
+    client, backend = H2Client(scenario.client()), scenario.backend(ADDRESS)
+    stream = client.begin(CONNECT, ended=False)
+    backend.send(ok(b"a page"))
+    assert client[stream].status == b"501"
+    assert (scenario.log[-1].status, scenario.log[-1].fault) == (501, "upgrade-unsupported")
+
+
+def test_a_backend_that_refuses_a_tunnel(play):
+    _scenario, client, backend = met(play)
     stream = client.begin(CONNECT, ended=False)
     backend.expect_request(b"GET", b"/chat")
     backend.send(ok(b"no", status=b"403 Forbidden"))
@@ -788,11 +833,13 @@ def test_a_backend_that_opens_no_tunnel(play):
 
 
 def test_a_wrong_answer_to_the_handshake(play):
-    _scenario, client, backend = met(play)
+    scenario, client, backend = met(play)
     stream = client.begin(CONNECT, ended=False)
     backend.expect_request(b"GET", b"/chat")
     backend.send(SWITCH % b"x")
     assert client[stream].status == b"502"
+    assert (scenario.log[-1].status, scenario.log[-1].fault) == (502, "backend-bad-response")
+    backend.connection.expect_reset()
 
 
 def test_a_tunnel_that_only_the_client_holds_open_ends(play_once):

@@ -8,13 +8,15 @@ that is uploaded.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 from revproxy.fault import ProtocolError
-from revproxy.filters.engine import Report, RuleSet
+from revproxy.filters.engine import RuleSet
 from revproxy.filters.media import reading
+from revproxy.filters.report import Report
 from revproxy.http.message import Field, Headers, Request
 from revproxy.http.target import split_path
 
@@ -99,7 +101,14 @@ def judge(rules: RuleSet, line: str) -> Report:
     except ProtocolError:
         report.score = 100
         return report
-    rules.head(made, report)
+    if rules.glance(made):
+        work(rules.head(made, report))
     if body is not None:
-        rules.body(reading(body[0]), body[1], report)
+        work(rules.body(reading(body[0]), body[1], report))
     return report
+
+
+def work(steps: Iterator[None]) -> None:
+    """All of it at once."""
+    for _ in steps:
+        pass

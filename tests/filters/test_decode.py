@@ -32,18 +32,18 @@ from revproxy.filters.decode import PARAMETERS, form, forms, json_strings, multi
     ],
 )
 def test_what_is_coded_is_undone(written: bytes, seen: bytes) -> None:
-    made = forms(written)
+    made = tuple(filter(None, forms(written)))
     assert made[0] == written.lower() and made[-1] == seen
 
 
 @pytest.mark.parametrize("text", [b"plain text", "Привет".encode(), b"a=b; c", b"50% off", b"x & y"])
 def test_what_is_plain_has_one_form(text: bytes) -> None:
-    assert forms(text) == (text.lower(),)
+    assert tuple(forms(text)) == (text.lower(),)
 
 
 @given(st.binary(max_size=300))
 def test_any_bytes_have_forms(text: bytes) -> None:
-    made = forms(text)
+    made = tuple(form for form in forms(text) if form is not None)
     assert 1 <= len(made) <= 3 and len(set(made)) == len(made)
     assert all(form == form.lower() for form in made)
     assert all(len(form) <= 2 * len(text) + 2 for form in made)

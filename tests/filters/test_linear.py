@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 
 import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from revproxy.filters import linear
-from revproxy.filters.linear import NotLinear, compile_pattern, cost
+from revproxy.filters.linear import NotLinear, compile_pattern, cost, literals
+from revproxy.filters.rules import RULES, Rule
 
 
 @pytest.mark.parametrize(
@@ -72,3 +74,35 @@ def test_what_follows_a_repetition_counts() -> None:
     assert apart.steps < 250 < 2000 < alike.steps
     assert cost("[a-z]{0,9}|[a-z]{0,9}x", ignore_case=True).first & 1 << ord("A")
     assert cost("^[ab]{1,50}[ab]{1,50}c").steps == 1
+
+
+@pytest.mark.parametrize(
+    ("pattern", "texts"),
+    [
+        ("cheap {1,5}pills", ("cheap",)),
+        ("^/export\\.(?:php|cgi)$", ("/export.",)),
+        ("Needle", ("needle",)),
+        ("(?:ab|c[0-9])x", ("ab", "c")),
+        ("(?:ab|[0-9])x", ("x",)),
+        ("(?:abc){1,3}d?", ("abc",)),
+        ("a\\bcd", ("acd",)),
+        ("\\xc9A", ("\xc9a",)),
+        ("[ab]{2}", ()),
+        ("(?:abc)?", ()),
+        ("a*", ()),
+        ("(?P<x>a", ()),
+    ],
+)
+def test_literals_that_every_match_has(pattern: str, texts: tuple[str, ...]) -> None:
+    assert literals(pattern) == texts
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+@pytest.mark.parametrize("rule", RULES[::4], ids=lambda rule: str(rule.id))
+def test_every_match_has_one_of_its_literals(rule: Rule, data: st.DataObject) -> None:
+    found = literals(rule.pattern)
+    raw = re.compile(rule.pattern.encode())
+    text = raw.search(data.draw(st.from_regex(raw)))
+    assert text is not None
+    assert not found or any(each.encode("latin-1") in text[0].lower() for each in found)

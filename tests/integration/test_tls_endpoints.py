@@ -135,3 +135,18 @@ def test_twistd_web(stage: Stage, peer: Any) -> None:
     started = stage.run([*TWISTD, "--pidfile=", "-n", "web", "--listen", endpoint, "--path", "."], "twistd")
     port = int(started.says(r"Site \(TLS\) starting on (\d+)")[1])
     assert curl(peer("curl"), stage.folder, port, "https://a.example/page") == "a page"
+
+
+def test_what_is_wrong_is_one_line_of_twistd(stage: Stage) -> None:
+    for at, (arguments, why) in enumerate(
+        (
+            ("certificates=absent", 'the folder "./absent" can\'t be read: no such file or directory'),
+            ("certificats=certs", 'unknown argument "certificats"; did you mean "certificates"?'),
+        )
+    ):
+        endpoint = f"revproxy-tls:{arguments}:tcp\\:0\\:interface=127.0.0.1"
+        failing = stage.run([*TWISTD, "--pidfile=", "-n", "web", "--listen", endpoint, "--path", "."], f"twistd-{at}")
+        assert failing.ends() == 1
+        said = [line for line in failing.output.splitlines() if "#info]" not in line]
+        assert len(said) == 1, failing.output
+        assert said[0].endswith(f"revproxy-tls: {why}")

@@ -70,6 +70,25 @@ def test_the_address_is_the_one_that_a_trusted_proxy_names(play):
     client.expect_response(200)
 
 
+def test_a_client_that_a_trusted_proxy_does_not_name_is_in_no_network(play):
+    server = 'trusted_proxies = ["203.0.113.7"]\naccess.allow = ["203.0.113.0/24"]'
+    scenario = play(toml(server=server, route="respond = 200"))
+    client = scenario.client(HERE)
+    for field in (
+        b"X-Forwarded-For: 203.0.113.8, unknown",
+        b"X-Forwarded-For: 203.0.113.007",
+        b"X-Real-IP: 203.0.113.8",
+    ):
+        client.send(get(b"/", field))
+        client.expect_response(403)
+        record = scenario.log[-1]
+        assert (record.client, record.detail) == ("unknown", "server: allow: the client has no address")
+    client.send(get(b"/", b"X-Forwarded-For: 203.0.113.8"))
+    client.expect_response(200)
+    client.send(get())  # the proxy's own, such as a health check
+    client.expect_response(200)
+
+
 def test_http2_is_refused_as_well(play):
     scenario = play(LISTEN.replace("[[listen]]", '[server.access]\ndeny_paths = ["/x"]\n[[listen]]', 1))
     client = H2Client(scenario.client())

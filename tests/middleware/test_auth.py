@@ -10,12 +10,13 @@ import pytest
 from attrs import evolve
 from twisted.internet.protocol import Protocol
 
+from revproxy.accesslog import format_combined, format_json
 from revproxy.config.load import load_text
 from revproxy.http.message import ClientIdentity, TlsInfo
 from revproxy.testing.scenario import Scenario
 from tests.auth.kit import SECRET, basic_field, bcrypted, jwks, key, token
 from tests.drive import Echo, World
-from tests.kit import ADDRESS, toml
+from tests.kit import ADDRESS, logged, toml
 
 BASIC = f'basic = {{ users = {{ alice = "{bcrypted("a")}" }} }}'
 KEY = f'api_key = {{ keys = {{ ci = "sha256:{sha256(b"k" * 20).hexdigest()}" }} }}'
@@ -153,6 +154,50 @@ def test_api_keys(where, field, target):
         assert status(answer) == 401
         assert fields(answer, "www-authenticate") == ['ApiKey realm="restricted"']
     assert here.records[-1].fault == "auth-refused"
+
+
+IN_QUERY = f'api_key = {{ query = "k", {KEY.partition("{ ")[2]}'
+
+
+@pytest.mark.parametrize("given", ["k" * 20, "x" * 20])
+def test_a_key_in_the_query_is_in_no_log(given):
+    more = '[[routes]]\nmatch = { path = "/open" }\nupstream = "app"'
+    here = world(IN_QUERY, more=more, server='access = { deny_paths = ["/denied"] }')
+    with logged() as lines:
+        here.get(f"/?a=1&k={given}", "a", f"Referer: http://a/?k={given}&b=2")
+        here.get("/open", "a", f"Referer: http://a/?%6b={given}")
+        here.get(f"/denied?k={given}", "a")
+        here.say(f"GET /?k={given} HTTP/1.1\r\n\r\n".encode())  # no Host: it is for no route
+    targets = [b"/?a=1&k=***", b"/open", b"/denied?k=***", b"/?k=***"]
+    assert [record.target for record in here.records] == targets
+    assert [record.referer for record in here.records[:2]] == [b"http://a/?k=***&b=2", b"http://a/?%6b=***"]
+    text = "".join(format_json(record) + format_combined(record) for record in here.records) + "".join(lines)
+    assert given not in text
+
+
+def test_a_key_in_the_query_is_in_no_line_about_a_failure():
+    here = world(IN_QUERY, backend=lambda address: Garbage())
+    with logged() as lines:
+        here.get("/?k=" + "k" * 20, "a")
+    assert "/?k=***" in "".join(lines)
+    assert "k" * 20 not in "".join(lines)
+
+
+class Garbage(Protocol):
+    def dataReceived(self, data):
+        self.transport.write(b"no HTTP at all\r\n\r\n")
+
+
+def test_a_key_in_the_query_is_taken_out_of_what_repeats_it():
+    here = world(IN_QUERY, server='trusted_proxies = ["192.0.2.7"]')
+    key = "k" * 20
+    answer = here.get(
+        f"/?k={key}", "a", f"Referer: http://a/p?b=2&k={key}", f"X-Original-URI: /?k={key}", "X-Forwarded-For: 9.9.9.9"
+    )
+    assert "Referer: http://a/p?b=2\r\n" in seen(answer)
+    assert key not in seen(answer)
+    passed = world(f'{IN_QUERY}, credentials = "pass"').get(f"/?k={key}", "a", f"Referer: http://a/?k={key}")
+    assert f"Referer: http://a/?k={key}" in seen(passed)
 
 
 # -- tokens

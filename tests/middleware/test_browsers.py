@@ -7,8 +7,11 @@ from attrs import evolve
 
 from revproxy.config.browsers import PRESETS
 from revproxy.config.load import load_text
+from revproxy.config.model import Middleware
+from revproxy.http.message import Answer
 from tests.drive import World
-from tests.kit import ADDRESS, OK, get, ok, toml
+from tests.h2kit import GET, H2Client
+from tests.kit import ADDRESS, OK, get, hooked, logged, ok, toml
 
 TRUSTED = 'trusted_proxies = ["203.0.113.7"]'
 HTTPS = b"X-Forwarded-Proto: https"
@@ -56,6 +59,59 @@ def test_each_may_be_written_or_left_out(play_once):
     assert message.all(b"referrer-policy") == [b"same-origin"]
     assert message.all(b"strict-transport-security") == [b"max-age=2592000"]
     assert message.get(b"X-Content-Type-Options") == b"nosniff"
+
+
+SAME = b"X-Content-Type-Options"
+WRITTEN = 'security_headers = true\naccess = { deny_paths = ["/denied"] }\ntimeouts = { head = "5s" }'
+SELECTIVE = 'match = { host = "example.com" }\nupstream = "app"\naccess = { methods = ["GET"] }\nrate_limit = "1/h"'
+
+
+def test_answers_of_our_own_have_them_whether_there_is_a_route_or_not(play):
+    scenario = play(toml(WRITTEN, route=SELECTIVE))
+
+    def answered(status: int, data: bytes, wait: float = 0) -> None:
+        client = scenario.client()
+        client.send(data)
+        if wait:
+            scenario.advance(wait)
+        assert client.expect_response(status).get(SAME) == b"nosniff"
+
+    answered(404, get(host=b"nobody.example"))
+    answered(403, get(b"/denied"))
+    answered(403, get(method=b"PUT"))
+    answered(400, b"NONSENSE\r\n\r\n")
+    answered(400, b"GET / HTTP/1.1\r\n\r\n")
+    answered(431, get(b"/", b"X: " + b"x" * 40_000))
+    answered(408, b"GET / HTTP/1.1\r\nHost: example.com\r\n", 6)
+    backend = scenario.backend(ADDRESS)
+    backend.refuse()
+    answered(502, get())
+    answered(429, get())
+
+
+def test_answers_of_our_own_without_a_route_in_http2(play):
+    text = toml("security_headers = true", route='match = { host = "a.example" }\nrespond = 200')
+    client = H2Client(play(text.replace('"tcp:8080"', '"tcp:8080"\nhttp2 = true')).client())
+    (head,) = client[client.begin(GET)].heads
+    assert (head[b":status"], head[b"x-content-type-options"]) == (b"404", b"nosniff")
+
+
+def test_where_it_is_not_the_servers_only_its_routes_have_them(play):
+    text = toml(route='match = { host = "example.com" }\nsecurity_headers = true\nrespond = 404')
+    client = play(text).client()
+    client.send(get())
+    assert client.expect_response(404).get(SAME) == b"nosniff"
+    client.send(get(host=b"nobody.example"))
+    assert client.expect_response(404).get(SAME) is None
+
+
+@pytest.mark.parametrize("hook", [lambda exchange: Answer(418), lambda exchange: 1 / 0])
+def test_answers_of_hooks_and_pages_for_their_failures_have_them(hook):
+    config = hooked(toml("security_headers = true", route="respond = 200"), Middleware(call=hook, at="client-response"))
+    with logged():
+        answer = World(config).get("/")
+    assert answer[9:12] in (b"418", b"500")
+    assert SAME + b": nosniff" in answer
 
 
 OWN = (b"X-Frame-Options: DENY", b"Referrer-Policy: origin", b"Strict-Transport-Security: max-age=1")

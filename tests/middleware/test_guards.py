@@ -327,6 +327,39 @@ def test_behind_a_trusted_proxy_the_client_is_banned(play_once):
     assert not scenario.engine.bans.holds("203.0.113.7")
 
 
+UNKNOWN = pytest.mark.parametrize("field", [b"X-Forwarded-For: unknown", b"X-Forwarded-For: 192.0.2.1, _hidden",
+    b"X-Forwarded-For:", b"X-Real-IP: 192.0.2.1", b"Forwarded: for=192.0.2.1"])  # fmt: skip
+
+
+@UNKNOWN
+def test_a_client_that_a_trusted_proxy_does_not_name_is_not_the_proxy(play_once, field):
+    server = 'trusted_proxies = ["203.0.113.7"]\n' + BANS
+    scenario = play_once(toml(server, more=MISSING))
+    proxy = scenario.client()
+    for _ in range(2):
+        proxy.send(get(b"/missing", field))
+        proxy.expect_response(404)
+    proxy.send(get(b"/", field))
+    proxy.expect_response(403)
+    record = scenario.log[-1]
+    assert (record.fault, record.client) == ("banned", "unknown")
+    assert [ban.address for ban in scenario.engine.bans.list()] == ["unknown"]
+    proxy.send(get(b"/missing"))  # the proxy itself
+    proxy.expect_response(404)
+    assert scenario.log[-1].client == "203.0.113.7"
+
+
+@UNKNOWN
+def test_unknown_clients_share_a_cap(play_once, field):
+    scenario = play_once(toml('trusted_proxies = ["203.0.113.7"]\nlimits = { requests_per_address = 1 }'))
+    proxies = [scenario.client() for _ in range(3)]
+    proxies[0].send(get(b"/", field))
+    proxies[1].send(get(b"/", field))
+    proxies[1].expect_response(429)
+    proxies[2].send(get())
+    assert len(scenario.backend(ADDRESS).connections) == 2
+
+
 def test_who_is_allowed_is_never_banned(play_once):
     scenario = play_once(toml(BANS[:-2] + ', allow = "203.0.113.0/24" }', more=MISSING))
     client = scenario.client()
@@ -349,6 +382,20 @@ def test_a_banned_client_behind_a_balancer_is_cut(play_once):
     balanced = scenario.client()
     balanced.send(b"PROXY TCP4 192.0.2.66 192.0.2.1 1234 80\r\n" + get())
     balanced.expect_reset()
+    other = scenario.client()
+    other.send(b"PROXY TCP4 192.0.2.67 192.0.2.1 1234 80\r\n")
+    assert status(scenario, other) == 200
+
+
+def test_a_balancer_is_never_banned(play_once):
+    proxied = toml(BANS, more=MISSING).replace('"tcp:8080"', '"tcp:8080"\nproxy_protocol = ["203.0.113.7"]')
+    scenario = play_once(proxied)
+    check = scenario.client()
+    check.send(b"PROXY UNKNOWN\r\n")
+    for _ in range(5):
+        check.send(get(b"/missing"))
+        check.expect_response(404)
+    assert scenario.engine.bans.list() == ()
     other = scenario.client()
     other.send(b"PROXY TCP4 192.0.2.67 192.0.2.1 1234 80\r\n")
     assert status(scenario, other) == 200

@@ -163,6 +163,13 @@ def test_in_http2_they_are_fields_as_well(play_once: Any) -> None:
     assert answer.status == b"429" and answer.heads[0][b"ratelimit"] == b'"per-hour";r=0;t=1800'
 
 
+def test_clients_that_a_trusted_proxy_does_not_name_are_one() -> None:
+    place = world('{ rate = "1/h" }', server='trusted_proxies = ["192.0.2.7"]')
+    assert statuses(place, 1, "X-Forwarded-For: unknown") == [200]
+    assert statuses(place, 1, "X-Real-IP: 192.0.2.1") == [429]
+    assert statuses(place, 2) == [200, 429], "the proxy itself is another"
+
+
 def test_an_ipv6_network_is_one_client() -> None:
     place = world('"1/h"')
     assert statuses(place, 1, peer="2001:db8::1") + statuses(place, 1, peer="2001:db8::ffff") == [200, 429]

@@ -210,6 +210,9 @@ def test_nothing_to_serve(tmp_path: Path) -> None:
     failed: list[Any] = []
     endpoint.listen(Factory.forProtocol(Reversed)).addErrback(failed.append)
     assert failed[0].check(CertificateError)
+    # twistd lets it end the process, with this line
+    assert isinstance(failed[0].value, SystemExit)
+    assert str(failed[0].value.code).startswith("revproxy-tls: ")
     assert not reactor.tcpServers
     assert not reactor.getDelayedCalls()
 

@@ -13,7 +13,7 @@ from hypothesis import example, given, strategies as st
 from OpenSSL import SSL
 
 from revproxy.tls import hello as tls
-from revproxy.tls.hello import Hello, HelloError, alert, looks_like_http, read_hello
+from revproxy.tls.hello import Hello, HelloError, HelloReader, alert, looks_like_http, read_hello
 from tests.tls.handshake import (
     TLS12,
     TLS13,
@@ -137,11 +137,52 @@ def test_a_hello_in_too_many_records() -> None:
     assert refused(records(chrome()[5:], *[1] * 64)) == tls.DECODE_ERROR
 
 
-def test_the_longest_hello() -> None:
-    def long(size: int) -> bytes:
-        empty = len(hello_body([(21, b"")])) - 4
-        return records(hello_body([(21, bytes(size - empty))]), 16000)
+def long(size: int, *sizes: int) -> bytes:
+    empty = len(hello_body([(21, b"")])) - 4
+    return records(hello_body([(21, bytes(size - empty))]), *(sizes or (16000,)))
 
+
+def piecewise(data: bytes, cuts: list[int]) -> Hello | tuple[int, str] | None:
+    reader, found = HelloReader(), None
+    ends = [*sorted(cuts), len(data)]
+    for start, end in zip([0, *ends], ends, strict=False):
+        try:
+            found = reader.feed(data[start:end])
+        except HelloError as error:
+            return error.alert, error.detail
+        if found is not None:
+            assert reader.data == data[:end], "OpenSSL reads it all again"
+            return found
+    return found
+
+
+@given(st.data(), st.sampled_from([(), (1,), (3,), (4, 1), (100, 200), (1,) * 63, (1,) * 70]))
+def test_a_hello_in_pieces_is_the_hello(draw, sizes) -> None:
+    data = bytearray(records(chrome()[5:], *sizes))
+    for _ in range(draw.draw(st.integers(0, 2))):  # and what is none stays none
+        data[draw.draw(st.integers(0, 40))] = draw.draw(st.integers(0, 255))
+    whole = bytes(data[: draw.draw(st.integers(0, len(data)) | st.just(len(data)))])
+    cuts = draw.draw(st.lists(st.integers(0, len(whole)), max_size=5))
+    assert piecewise(whole, cuts) == piecewise(whole, list(range(1, len(whole)))) == verdict(whole)
+
+
+@pytest.mark.parametrize("sizes", [(16000,), (256,) * 63])
+def test_the_work_is_in_proportion_to_the_bytes(monkeypatch, sizes) -> None:
+    data = long(tls.LONGEST, *sizes)
+    looked = 0
+    begin_record = HelloReader._begin_record
+
+    def count(self: HelloReader, size: int) -> bool:
+        nonlocal looked
+        looked += 1
+        return begin_record(self, size)
+
+    monkeypatch.setattr(HelloReader, "_begin_record", count)
+    assert piecewise(data, list(range(1, len(data)))) == read_hello(data)
+    assert looked <= 8 * (len(sizes) + 2)  # and not for each of 16,000 bytes
+
+
+def test_the_longest_hello() -> None:
     assert read_hello(long(tls.LONGEST)) is not None
     assert refused(long(tls.LONGEST + 1)) == tls.DECODE_ERROR
     # its length alone says so

@@ -234,3 +234,9 @@ def test_closing_the_upstream_closes_what_is_idle_and_what_becomes_idle(play):
     answer(backend.connections[1], 1)
     clients[1].expect_response(200, b"ok")
     assert backend.connections[1].ended == "closed"
+
+
+def test_a_client_that_nobody_names_is_announced_as_such(play):
+    scenario = play(toml('trusted_proxies = ["203.0.113.7"]', 'proxy_protocol = "v1"'))
+    scenario.client().send(get(b"/", b"X-Forwarded-For: unknown"))
+    assert scenario.backend(ADDRESS).connection.received.startswith(b"PROXY UNKNOWN\r\n")
