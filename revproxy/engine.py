@@ -24,6 +24,7 @@ from revproxy.limits.client import counted
 from revproxy.limits.compile import compile_bans
 from revproxy.limits.lines import Lines
 from revproxy.refusals import Refusals
+from revproxy.turns import Turns
 
 if TYPE_CHECKING:
     from revproxy.exchange import Exchange
@@ -33,6 +34,8 @@ _log = Logger()
 
 #: Descriptors that are kept for listeners, logs, resolvers and the like.
 _RESERVED = 64
+#: Clients that go on in one turn with requests that were there before the last answer was out.
+_FOLLOWING = 8
 #: Seconds between two looks at which bans are over.
 _BANS_EVERY = 5.0
 
@@ -54,6 +57,7 @@ class Engine:
     :param log: where finished exchanges go, or ``None``.
     :ivar connections: the client connections there are.
     :ivar bans: who is not let in; ``None`` where ``[server.bans]`` is not written.
+    :ivar turns: for clients with more requests than one: others are served in between.
     :ivar told: :meth:`finished` wants to know of every exchange, not only of those that failed.
     """
 
@@ -74,6 +78,7 @@ class Engine:
         self.max_requests = limits.requests_per_connection
         self.keep_alive = server.timeouts.keep_alive
         self.stopping = False
+        self.turns = Turns(reactor, _FOLLOWING)
         self.connections: set[Any] = set()
         self._most = limits.connections or default_connections()
         self._most_per_address = limits.connections_per_address
@@ -187,6 +192,7 @@ class Engine:
         if self._ban_timer is not None:
             self._ban_timer.cancel()
             self._ban_timer = None
+        self.turns.rest()
         load = getattr(self.table, "load", None)  # of a Site's table there is none
         if load is not None:
             load.rest()

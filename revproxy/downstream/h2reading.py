@@ -5,7 +5,7 @@ Rules of this module:
 * a frame type is a method; what is wrong in it is an error of its stream (RST_STREAM) or of the
   connection (GOAWAY, and the end), as RFC 9113 says;
 * a request that is taken back in the bytes that it came with is never begun: a flood of them (CVE-2023-44487) costs
-  their field blocks. Bytes are looked through for that as long as some are found; then again after a reset;
+  their field blocks. Bytes are looked through for that from the start, and after a reset, until a request is finished;
 * frames are bounded by what everybody has to take, and field blocks by ``limits.head``;
 * whatever a peer may repeat for nothing is bounded by an :class:`~revproxy.downstream.calm.Allowance`.
 """
@@ -68,7 +68,9 @@ class ReadingHttp2(WindowedHttp2):
     :ivar blocks: makes field blocks for the client.
     """
 
-    __slots__ = ("_block", "_block_ended", "_block_frames", "_block_id", "_calm", "_initial", "_taken_back", "_wary", "blocks")
+    __slots__ = (
+        "_block", "_block_ended", "_block_frames", "_block_id", "_calm", "_initial", "_taken_back", "blocks",
+    )  # fmt: skip
 
     def __init__(self, engine: Engine, arrival: Arrival) -> None:
         super().__init__(engine, arrival)
@@ -81,7 +83,6 @@ class ReadingHttp2(WindowedHttp2):
         self._initial = WINDOW
         self._calm = Allowance(FRAMES, FRAMES_AGAIN)
         self._taken_back: frozenset[int] = frozenset()
-        self._wary = True
 
     # -- reading frames
 
@@ -107,7 +108,6 @@ class ReadingHttp2(WindowedHttp2):
             data = self._buffer + data
         if self._wary:
             self._taken_back = taken_back(data)
-            self._wary = bool(self._taken_back)
         nothing = self._taken_back
         at = 0
         size = len(data)
@@ -161,7 +161,7 @@ class ReadingHttp2(WindowedHttp2):
         self._partial_at = NEVER
         self.dataReceived = self._wait
         self.pause_reading(QUEUED)
-        self.clock.callLater(0, self._next_turn)
+        self.engine.turns.wait(self, self._next_turn)
 
     def _wait(self, data: bytes) -> None:
         self._buffer += data
