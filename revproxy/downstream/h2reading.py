@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from revproxy.engine import Engine
 
 CONTINUATIONS = 16  # frames of one field block
+_NOTHING = 0.25  # of a request that is begun, for one that is not
 TINY = 1024  # a smaller WINDOW_UPDATE is worth no frame
 
 
@@ -111,7 +112,7 @@ class ReadingHttp2(WindowedHttp2):
         nothing = self._taken_back
         at = 0
         size = len(data)
-        begun = 0
+        begun = 0.0
         head = HEAD.unpack_from
         try:
             while size - at >= 9:
@@ -129,7 +130,7 @@ class ReadingHttp2(WindowedHttp2):
                 if self._block_id and kind != CONTINUATION:
                     raise FrameError(PROTOCOL_ERROR, "a field block was interrupted")
                 if kind == HEADERS:
-                    begun += stream not in nothing
+                    begun += 1 if stream not in nothing else _NOTHING
                     if begun > AT_ONCE:
                         self._take_turns(data[at - length - 9 :])
                         return
