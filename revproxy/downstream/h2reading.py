@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from revproxy.engine import Engine
 
 CONTINUATIONS = 16  # frames of one field block
-_NOTHING = 0.25  # of a request that is begun, for one that is not
+_NOTHING = 1 / 12  # of a request that is begun: what one that is not begun takes
 TINY = 1024  # a smaller WINDOW_UPDATE is worth no frame
 
 
