@@ -27,6 +27,7 @@ from revproxy.limits.lines import Lines
 from revproxy.middleware.browsers import security_headers
 from revproxy.refusals import Refusals
 from revproxy.slices import Slices
+from revproxy.turns import Turns
 
 if TYPE_CHECKING:
     from revproxy.exchange import Exchange
@@ -36,6 +37,8 @@ _log = Logger()
 
 #: Descriptors that are kept for listeners, logs, resolvers and the like.
 _RESERVED = 64
+#: Clients that go on in one turn with requests that were there before the last answer was out.
+_FOLLOWING = 8
 #: Seconds between two looks at which bans are over.
 _BANS_EVERY = 5.0
 
@@ -59,6 +62,7 @@ class Engine:
     :ivar bans: who is not let in; ``None`` where ``[server.bans]`` is not written.
     :ivar slices: works through what takes long on the reactor.
     :ivar told_strays: the hooks for what clients are answered where a request has no route.
+    :ivar turns: for clients with more requests than one: others are served in between.
     :ivar told: :meth:`finished` wants to know of every exchange, not only of those that failed.
     """
 
@@ -80,6 +84,7 @@ class Engine:
         self.keep_alive = server.timeouts.keep_alive
         self.stopping = False
         self.slices = Slices(reactor)
+        self.turns = Turns(reactor, _FOLLOWING)
         self.connections: set[Any] = set()
         self._most = limits.connections or default_connections()
         self._most_per_address = limits.connections_per_address
@@ -195,6 +200,7 @@ class Engine:
         if self._ban_timer is not None:
             self._ban_timer.cancel()
             self._ban_timer = None
+        self.turns.rest()
         load = getattr(self.table, "load", None)  # of a Site's table there is none
         if load is not None:
             load.rest()

@@ -20,7 +20,7 @@ from twisted.logger import Logger
 _log = Logger()
 
 #: Connections that are accepted before anything else is read.
-_ACCEPTS = 64
+_ACCEPTS = 16
 
 if sys.platform == "linux":
     from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT

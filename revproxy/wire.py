@@ -350,10 +350,9 @@ class Wire:
         """``expired`` is called in ``seconds``, unless the deadline moves."""
         at = self.deadline = self.clock.seconds() + seconds
         if at < self._due:
-            if self._call is None:
-                self._call = self.clock.callLater(seconds, self._fire)
-            else:
-                self._call.reset(seconds)
+            if self._call is not None:
+                self._call.cancel()  # to move it would be a search through the timers of all connections
+            self._call = self.clock.callLater(seconds, self._fire)
             self._due = at
 
     def _fire(self) -> None:

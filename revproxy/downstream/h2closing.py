@@ -56,6 +56,7 @@ class ClosingHttp2(Wire):
     def lost(self, reason: Any) -> None:
         self._end_streams()
         self.engine.closed(self, self.arrival.peer)
+        self.engine.turns.forget(self)
         self._buffer = b""
         self._watched.clear()
 

@@ -4,6 +4,8 @@ Rules of this module:
 
 * a frame type is a method; what is wrong in it is an error of its stream (RST_STREAM) or of the
   connection (GOAWAY, and the end), as RFC 9113 says;
+* a request that is taken back in the bytes that it came with is never begun: a flood of them (CVE-2023-44487) costs
+  their field blocks. Bytes are looked through for that from the start, and after a reset, until a request is finished;
 * frames are bounded by what everybody has to take, and field blocks by ``limits.head``;
 * whatever a peer may repeat for nothing is bounded by an :class:`~revproxy.downstream.calm.Allowance`.
 """
@@ -46,6 +48,7 @@ from revproxy.http.h2frames import (
     frame,
     read_number,
     read_settings,
+    taken_back,
     unpad,
 )
 from revproxy.http.hpack import BlockWriter
@@ -56,6 +59,7 @@ if TYPE_CHECKING:
     from revproxy.engine import Engine
 
 CONTINUATIONS = 16  # frames of one field block
+_NOTHING = 1 / 12  # of a request that is begun: what one that is not begun takes
 TINY = 1024  # a smaller WINDOW_UPDATE is worth no frame
 
 
@@ -65,7 +69,9 @@ class ReadingHttp2(WindowedHttp2):
     :ivar blocks: makes field blocks for the client.
     """
 
-    __slots__ = ("_block", "_block_ended", "_block_frames", "_block_id", "_calm", "_initial", "blocks")
+    __slots__ = (
+        "_block", "_block_ended", "_block_frames", "_block_id", "_calm", "_initial", "_taken_back", "blocks",
+    )  # fmt: skip
 
     def __init__(self, engine: Engine, arrival: Arrival) -> None:
         super().__init__(engine, arrival)
@@ -77,6 +83,7 @@ class ReadingHttp2(WindowedHttp2):
         self._block_ended = False
         self._initial = WINDOW
         self._calm = Allowance(FRAMES, FRAMES_AGAIN)
+        self._taken_back: frozenset[int] = frozenset()
 
     # -- reading frames
 
@@ -100,9 +107,12 @@ class ReadingHttp2(WindowedHttp2):
         """What comes is frames."""
         if self._buffer:
             data = self._buffer + data
+        if self._wary:
+            self._taken_back = taken_back(data)
+        nothing = self._taken_back
         at = 0
         size = len(data)
-        begun = 0
+        begun = 0.0
         head = HEAD.unpack_from
         try:
             while size - at >= 9:
@@ -120,7 +130,7 @@ class ReadingHttp2(WindowedHttp2):
                 if self._block_id and kind != CONTINUATION:
                     raise FrameError(PROTOCOL_ERROR, "a field block was interrupted")
                 if kind == HEADERS:
-                    begun += 1
+                    begun += 1 if stream not in nothing else _NOTHING
                     if begun > AT_ONCE:
                         self._take_turns(data[at - length - 9 :])
                         return
@@ -152,7 +162,7 @@ class ReadingHttp2(WindowedHttp2):
         self._partial_at = NEVER
         self.dataReceived = self._wait
         self.pause_reading(QUEUED)
-        self.clock.callLater(0, self._next_turn)
+        self.engine.turns.wait(self, self._next_turn)
 
     def _wait(self, data: bytes) -> None:
         self._buffer += data
@@ -333,6 +343,7 @@ class ReadingHttp2(WindowedHttp2):
     def _rst_stream(self, stream_id: int, payload: bytes) -> None:
         read_number(payload)
         self._is_known(stream_id, "RST_STREAM")
+        self._wary = True
         stream = self._streams.get(stream_id)
         if stream is not None:
             stream.lost(CLIENT_GONE, "the stream was reset")

@@ -35,7 +35,7 @@ class WindowedHttp2(ClosingHttp2):
         it takes: smaller frames leave room for other streams.
     """
 
-    __slots__ = ("_credit", "_done", "_late", "_resets", "_room", "largest", "window")
+    __slots__ = ("_credit", "_done", "_late", "_resets", "_room", "_wary", "largest", "window")
 
     def __init__(self, engine: Engine, arrival: Arrival) -> None:
         super().__init__(engine, arrival)
@@ -44,6 +44,7 @@ class WindowedHttp2(ClosingHttp2):
         self._room = CONNECTION_RECEIVE
         self._credit = 0
         self._resets = Allowance(RESETS, RESETS_AGAIN)
+        self._wary = True  # no request was finished yet, or not since one was reset
         self._late: deque[int] = deque(maxlen=_LATE)  # reset by us: the client may not know yet
         self._done: deque[int] = deque(maxlen=_LATE)
 
@@ -160,6 +161,7 @@ class WindowedHttp2(ClosingHttp2):
         """A stream was ended by both sides."""
         self._done.append(stream.stream_id)
         self._resets.earned(FINISHED_WORTH)
+        self._wary = False
         self.forget(stream)
 
     def forget(self, stream: Http2Stream) -> None:

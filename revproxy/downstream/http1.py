@@ -78,6 +78,7 @@ class ClientConnection(AnsweringWire):
         if exchange is not None:
             exchange.client_gone()
         self.engine.closed(self, self.arrival.peer)
+        self.engine.turns.forget(self)
         self._buffer = b""
         self._chunks = None
 
@@ -333,7 +334,10 @@ class ClientConnection(AnsweringWire):
             self.dataReceived = self._read_head
             if self._buffer:
                 if not self._looping:
-                    self._read_on()
+                    if self.engine.turns.now():
+                        self._read_on()
+                    else:
+                        self._wait()
             else:
                 timeout = self.engine.keep_alive
                 seconds = self.engine.seconds
@@ -347,14 +351,18 @@ class ClientConnection(AnsweringWire):
         left = AT_ONCE
         while self._buffer and self.exchange is None and self.dataReceived == self._read_head:
             if not left:
-                self.dataReceived = self._hold
-                self.clock.callLater(0, self._next_turn)
+                self._wait()
                 break
             left -= 1
             data, self._buffer = self._buffer, b""
             if not self._read_head(data):
                 break
         self._looping = False
+
+    def _wait(self) -> None:
+        """Others get their turn before the requests that wait."""
+        self.dataReceived = self._hold
+        self.engine.turns.wait(self, self._next_turn)
 
     def _next_turn(self) -> None:
         """Others had their turn."""

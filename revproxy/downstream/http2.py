@@ -101,6 +101,9 @@ class Http2Connection(ReadingHttp2):
         if self._leaving:
             return  # the client was told that it is not looked at
         self._last_id = stream_id
+        if stream_id in self._taken_back:
+            self._late.append(stream_id)  # what else comes for it is passed over
+            return
         if len(self._streams) >= STREAMS:
             self._refuse(stream_id, REFUSED_STREAM)
             return

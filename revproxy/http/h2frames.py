@@ -112,6 +112,19 @@ def read_settings(payload: bytes) -> Iterator[tuple[int, int]]:
         yield name, value
 
 
+def taken_back(data: bytes) -> frozenset[int]:
+    """The streams for which there is an RST_STREAM in these bytes, which begin with a frame."""
+    found = []
+    at, last = 0, len(data) - HEAD.size
+    head = HEAD.unpack_from
+    while at <= last:
+        high, low, kind, _, stream = head(data, at)
+        if kind == RST_STREAM:
+            found.append(stream & 0x7FFFFFFF)
+        at += HEAD.size + (high << 8 | low)
+    return frozenset(found)
+
+
 def read_number(payload: bytes) -> int:
     """The only number of a WINDOW_UPDATE or RST_STREAM frame. :raises FrameError: when it is not that."""
     if len(payload) != 4:

@@ -6,6 +6,7 @@ Rules of this module:
 * we read the ClientHello before OpenSSL does: who is refused costs no OpenSSL object, and no exception in a callback;
 * a state is the method that takes the next bytes; when the handshake is done, the connection goes on as another
   :class:`~revproxy.wire.Wire`, with the same transport;
+* handshakes that come at once are begun by turns (:mod:`revproxy.turns`);
 * one deadline for all of it, from the first moment on, and bounds on every header;
 * on a transport that is not Twisted's TCP this stays the transport's protocol, and hands on what comes.
 """
@@ -18,7 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 from revproxy.downstream.refusal import plain_refusal
 from revproxy.fault import CLIENT_PLAIN_HTTP, TLS_HANDSHAKE, TLS_NAME, TLS_TIMEOUT, Fault
-from revproxy.tls.hello import UNRECOGNIZED_NAME, HelloError, HelloReader, alert, looks_like_http, read_hello
+from revproxy.tls.hello import (
+    LONGEST,
+    UNRECOGNIZED_NAME,
+    HelloError,
+    HelloReader,
+    alert,
+    looks_like_http,
+    read_hello,
+)  # fmt: skip
 from revproxy.tls.identity import IdentityError, client_of
 from revproxy.tls.session import Session
 from revproxy.tls.terminate import Refused, Terminator
@@ -27,6 +36,11 @@ from revproxy.wire import NEVER, Wire, ignore
 if TYPE_CHECKING:
     from revproxy.http.tlsinfo import ClientIdentity
     from revproxy.tls.certificate import Certificate
+    from revproxy.tls.hello import Hello
+
+
+#: Bytes that may come before a hello is answered: two of the longest.
+_EARLY = 2 * LONGEST
 
 
 class EnteringWire(Wire):
@@ -67,6 +81,8 @@ class EnteringWire(Wire):
 
     def connectionLost(self, reason: Any) -> None:
         following = self._next
+        if self.terminator is not None:
+            self.terminator.turns.forget(self)
         super().connectionLost(reason)
         if following is not None:
             following.connectionLost(reason)
@@ -112,9 +128,28 @@ class EnteringWire(Wire):
                 reader.feed(data)
             return
         self._hello = None
-        assert self.terminator is not None
+        self._buffer = data
+        self._answer(hello)
+
+    def _await_turn(self, data: bytes) -> None:
+        """What comes is for later: there is a whole hello, and clients wait for its answer."""
+        self._buffer += data
+        if len(self._buffer) > _EARLY:
+            self.refuse(TLS_HANDSHAKE, f"more than {_EARLY} bytes before its hello was answered")
+
+    def _answer(self, hello: Hello) -> None:
+        """There is a whole hello."""
+        terminator = self.terminator
+        assert terminator is not None
+        if self.transport is None or self.dataReceived == ignore:
+            return
+        if not terminator.turns.now():
+            self.dataReceived = self._await_turn
+            terminator.turns.wait(self, lambda: self._answer(hello))
+            return
+        data, self._buffer = self._buffer, b""
         try:
-            accepted = self.terminator.accept(hello)
+            accepted = terminator.accept(hello)
         except Refused as e:
             fault = TLS_NAME if e.alert == UNRECOGNIZED_NAME else TLS_HANDSHAKE
             self.refuse(fault, e.detail, answer=alert(e.alert))

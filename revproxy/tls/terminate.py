@@ -31,8 +31,12 @@ from revproxy.tls.context import GROUPS, certificate_context, initial_context
 from revproxy.tls.hello import TLS12, TLS13, Hello
 from revproxy.tls.internal import INTERVAL, ensure
 from revproxy.tls.store import CertificateStore
+from revproxy.turns import Turns
 
 _log = Logger()
+
+#: Handshakes that are begun in one turn of the reactor, a millisecond each: who is connected is served in between.
+_HANDSHAKES = 4
 
 
 class Refused(Exception):
@@ -70,12 +74,12 @@ class Terminator:
 
     :param base: the folder that relative paths start from. :param challenges: what an ACME authority may check.
     :param now: gives Unix time. :param protocols: of ALPN, best first, in place of those for HTTP; with none of them
-        there is no ALPN, whatever a client offers. :ivar store: its certificates.
+        there is no ALPN, whatever a client offers. :ivar store: its certificates. :ivar turns: to begin a handshake.
     """
 
     __slots__ = (
         "_any", "_challenges", "_check", "_initial", "_making", "_offered", "_reactor", "_rotating", "_versions",
-        "_now", "_written", "store",
+        "_now", "_written", "store", "turns",
     )  # fmt: skip
 
     def __init__(
@@ -92,6 +96,7 @@ class Terminator:
         self._reactor = reactor
         self._challenges = challenges
         self._now = now
+        self.turns = Turns(reactor, _HANDSHAKES)
         if protocols is None:
             protocols = ("h2", "http/1.1") if written.http2 else ("http/1.1",)
         names = protocols
@@ -136,6 +141,7 @@ class Terminator:
     def stop(self) -> None:
         """Stop watching, and plan nothing more; connections that were made go on."""
         self.store.stop()
+        self.turns.rest()
         for loop in (self._rotating, self._making):
             if loop.running:
                 loop.stop()

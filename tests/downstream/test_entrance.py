@@ -53,6 +53,7 @@ class Door:
 
     def is_clear(self) -> bool:
         """Whether nothing of any client is left."""
+        self.clock.advance(0)
         return not self.engine.connections and len(self.clock.getDelayedCalls()) == self.timers
 
 
@@ -184,6 +185,30 @@ def test_bytes_that_are_no_hello(door, data, alert) -> None:
     assert talk.transport.taken() == bytes((21, 3, 3, 0, 2, FATAL, alert))
     assert len(lines) == 1 and "tls-handshake" in lines[0]
     talk.lose()
+    assert it.is_clear()
+
+
+def test_many_hellos_at_once_are_answered_by_turns(door) -> None:
+    it = door()
+    talks = [it.meets() for _ in range(12)]
+    for talk in talks:
+        talk.protocol.dataReceived(talk.client.hello)
+    answered = [bool(talk.transport.value()) for talk in talks]
+    assert answered == [True] * 4 + [False] * 8
+    talks[5].lose()  # tired of waiting
+    with logged("revproxy.engine") as lines:
+        for _ in range(4):
+            talks[6].protocol.dataReceived(bytes(10_000))
+    assert "more than" in lines[0]
+    it.clock.advance(0)
+    assert [bool(talk.transport.value()) for talk in talks[4:]] == [True, False, False] + [True] * 5
+    for at in (0, 4, 11):
+        talks[at].client.incoming.write(talks[at].transport.drain())
+        talks[at].client.turn()
+        talks[at].deliver(talks[at].client.outgoing.read())
+        assert talks[at].say(GET).endswith(b"hello")
+    for at in {*range(12)} - {5}:
+        talks[at].lose()
     assert it.is_clear()
 
 

@@ -738,7 +738,7 @@ def test_a_heap_of_requests_leaves_others_their_turn(play_once):
     later = scenario.reactor.callLater
 
     def count(delay, call, *args, **kwargs):
-        if getattr(call, "__name__", "") == "_next_turn":
+        if getattr(call, "__name__", "") == "_turn":
             turns.append(delay)
         return later(delay, call, *args, **kwargs)
 

@@ -481,6 +481,59 @@ def test_rapid_reset(play_once):
     assert sum(not connection.gone for connection in backend.connections) <= 1
 
 
+def taken_back(client, *streams):
+    """The frames of requests, and then those that take them back."""
+    resets = [frame(RST_STREAM, 0, stream, pack(">I", CANCEL)) for stream in streams]
+    return b"".join([client.head(stream, GET) for stream in streams] + resets)
+
+
+def test_requests_that_are_taken_back_at_once_are_never_begun(play_once):
+    scenario, client, backend = met(play_once)
+    client.send(taken_back(client, 1, 3, 5) + client.head(7, GET) + taken_back(client, *range(9, 69, 2)))
+    backend.expect_request(b"GET", b"/")
+    backend.send(OK)
+    assert client[7].ended
+    assert len(backend.connections) == 1
+    assert [line.status for line in scenario.log] == [200]
+    assert not client.goaways
+
+
+def test_after_a_reset_bytes_are_looked_through_again(play_once):
+    _scenario, client, backend = met(play_once)
+    for n in range(3):
+        stream = client.begin()  # nothing to be seen yet
+        backend.accept()
+        client.send(frame(RST_STREAM, 0, stream, pack(">I", CANCEL)))
+        first = client._next
+        client._next += 10
+        client.send(taken_back(client, *range(first, first + 10, 2)))
+        assert len(backend.connections) == n + 1
+
+
+def test_what_comes_for_a_request_that_was_taken_back_is_passed_over(play_once):
+    _scenario, client, backend = met(play_once)
+    client.send(
+        client.head(1, POST, ended=False)
+        + frame(DATA, 0, 1, bytes(1000))
+        + frame(WINDOW_UPDATE, 0, 1, pack(">I", 5000))
+        + frame(RST_STREAM, 0, 1, pack(">I", CANCEL))
+        + client.head(3, GET)
+    )
+    backend.expect_request(b"GET", b"/")
+    backend.send(OK)
+    assert client[3].ended
+    assert not client.goaways
+
+
+def test_a_heap_of_requests_that_are_taken_back_at_once(play_once):
+    _scenario, client, backend = met(play_once)
+    with logged("revproxy.engine") as lines:
+        for n in range(0, calm.RESETS + 50, 50):
+            client.send(taken_back(client, *range(1 + 2 * n, 101 + 2 * n, 2)))
+        assert_calmed(client, lines)
+    assert not backend.connections
+
+
 def test_rapid_reset_between_requests_in_earnest(play_once):
     _scenario, client, backend = met(play_once)
     count = 0
@@ -620,7 +673,7 @@ def test_a_heap_of_requests_leaves_others_their_turn(play_once):
     later = scenario.reactor.callLater
 
     def count(delay, call, *args, **kwargs):
-        if getattr(call, "__name__", "") == "_next_turn":
+        if getattr(call, "__name__", "") == "_turn":
             turns.append(delay)
         return later(delay, call, *args, **kwargs)
 

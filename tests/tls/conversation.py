@@ -51,6 +51,7 @@ class Conversation:
         """Bytes of the connection, in pieces of this size."""
         for at in range(0, len(data), size):
             self.protocol.dataReceived(data[at : at + size])
+        self.clock.advance(0)  # whoever had to wait has its turn
 
     def say(self, data: bytes, size: int = 1 << 20) -> bytes:
         """Send plain bytes; what is answered since the last call."""
