@@ -9,7 +9,7 @@ Rules of this module:
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
@@ -20,9 +20,11 @@ from revproxy.config.endpoints import TLS_TYPES, server_endpoint, split_endpoint
 from revproxy.downstream.factory import ClientFactory
 from revproxy.engine import Engine
 from revproxy.middleware.browsers import hsts_value
-from revproxy.tls.acme import AcmeManager
 from revproxy.tls.challenges import Challenges
 from revproxy.tls.terminate import Terminator
+
+if TYPE_CHECKING:
+    from revproxy.tls.acme import AcmeManager
 
 #: Endpoint types of Twisted's that put nothing between a listener and its factory.
 _BARE = ("tcp", "tcp4", "tcp6", "unix", "systemd", "")
@@ -77,6 +79,9 @@ class Listener:
         if tls is not None and isinstance(tls.acme, model.Acme):
             assert self.terminator is not None
             folder = os.path.join(base, tls.certificates)
+            # imported where it is used: twisted.web's client and more, 70 ms of every start
+            from revproxy.tls.acme import AcmeManager
+
             self._acme = AcmeManager(tls.acme, folder, challenges, engine.reactor, renewed=self.terminator.store.rescan)
 
     def listen(self) -> Deferred[Any]:

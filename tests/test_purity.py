@@ -1,4 +1,4 @@
-"""What decides and what speaks the wire does no I/O: it imports nothing of Twisted."""
+"""What is imported: nothing of Twisted by what decides and speaks the wire, and little by a start."""
 
 from __future__ import annotations
 
@@ -39,6 +39,31 @@ def test_pure_modules_import_no_twisted() -> None:
     code = "import sys, importlib\nfor name in sys.argv[1:]:\n    importlib.import_module(name)\n"
     code += "    assert not any(m == 'twisted' or m.startswith('twisted.') for m in sys.modules), name\n"
     subprocess.run([sys.executable, "-c", code, *PURE], check=True, cwd=ROOT.parent, timeout=30)
+
+
+#: What no start needs whose configuration asks for none of it.
+DEAR = [
+    "argon2",
+    "joserfc",
+    "revproxy.auth.compile",
+    "revproxy.cache.handler",
+    "revproxy.middleware.filters",
+    "revproxy.tls.acme",
+    "twisted.internet.testing",
+    "twisted.web.client",
+]
+
+
+def test_a_start_imports_what_the_configuration_needs() -> None:
+    code = "import sys; from revproxy.service import Options, makeService; options = Options()\n"
+    code += "options.parseOptions(['--listen', 'tcp:0:interface=127.0.0.1', '--to', 'tcp:127.0.0.1:1'])\n"
+    code += (
+        "makeService(options).privilegedStartService(); print(*[name for name in sys.argv[1:] if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *DEAR], check=True, cwd=ROOT.parent, timeout=30, capture_output=True, text=True
+    )
+    assert done.stdout.split() == []
 
 
 def test_the_check_would_notice() -> None:

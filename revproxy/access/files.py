@@ -10,7 +10,7 @@ from twisted.logger import Logger
 
 from revproxy.access.lists import read_list
 from revproxy.access.networks import NetworkTable
-from revproxy.filewatch import FileWatch, mark
+from revproxy.watched import Watch
 
 _log = Logger()
 
@@ -29,9 +29,8 @@ class NetworkFile:
 
     def __init__(self, path: str, reactor: Any) -> None:
         self.path = path
-        used = mark(path)
-        self.table: NetworkTable = read_list(path)
-        self._watch = FileWatch(path, _read, reactor, self._found, self._failed, used)
+        self._watch = Watch(path, _read, reactor, self._found, self._failed)
+        self.table: NetworkTable = self._watch.load()
 
     def start(self) -> None:
         """Watch the file."""
@@ -50,7 +49,6 @@ class NetworkFile:
 
 
 def _read(path: str) -> NetworkTable:
-    """In a thread."""
     return read_list(path, _rest)
 
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from revproxy.auth.credentials import remover, told_names
 from revproxy.auth.forward import ForwardMethod
@@ -29,7 +30,16 @@ from revproxy.middleware.auth import Authenticate
 from revproxy.routing import Route
 from revproxy.upstream.group import Upstream
 from revproxy.variables import compile_template
-from revproxy.watched import WatchedFile, read_file
+from revproxy.watched import Watch, read_file
+
+_log = Logger()
+
+
+class _Use(Protocol):
+    def use(self, value: Any, /) -> None: ...
+
+
+_Live = TypeVar("_Live", bound=_Use)
 
 
 class Auths:
@@ -86,26 +96,39 @@ class Auths:
     def _path(self, written: str) -> str:
         return str(Path(self._base, written))
 
-    def _watch(self, path: str, read: Callable[[bytes], Any], most: int = MOST) -> WatchedFile[Any]:
-        watched = WatchedFile(self._path(path), read, self._reactor, most=most)
-        self.tasks.append(watched)
-        return watched
+    def _live(self, path: str, read: Callable[[bytes], Any], make: Callable[[Any], _Live], most: int = MOST) -> _Live:
+        """What ``make`` makes of a file as it is read now; its ``use`` gets what the file holds later."""
+
+        def found(value: Any) -> None:
+            _log.info("{path}: changed, and read anew", path=watch.path)
+            live.use(value)
+
+        watch = Watch(
+            self._path(path),
+            lambda path: _parse(path, read, most),
+            self._reactor,
+            found,
+            lambda wrong: _log.warn("{wrong}; what was read before stays", wrong=wrong),
+        )
+        live = make(watch.load())
+        self.tasks.append(watch)
+        return live
 
     def _basic(self, written: BasicAuth, realm: str) -> BasicMethod:
         if written.file is None:
             return BasicMethod(Passwords(Users(written.users), self._reactor, written.cache), realm)
-        watched = self._watch(written.file, lambda data: Users(read_users(data)))
-        passwords = Passwords(watched.value, self._reactor, written.cache)
-        watched.changed = passwords.use
+        passwords = self._live(
+            written.file,
+            lambda data: Users(read_users(data)),
+            lambda users: Passwords(users, self._reactor, written.cache),
+        )
         return BasicMethod(passwords, realm)
 
     def _api_key(self, written: ApiKeyAuth, realm: str) -> ApiKeyMethod:
         if written.file is None:
             holder = Holder(by_digest({name: key_hash(text) for name, text in written.keys.items()}))
         else:
-            watched = self._watch(written.file, lambda data: by_digest(read_keys(data)))
-            holder = Holder(watched.value)
-            watched.changed = holder.use
+            holder = self._live(written.file, lambda data: by_digest(read_keys(data)), Holder)
         return ApiKeyMethod(holder, api_key_place(written), realm)
 
     def _jwt(self, written: JwtAuth, realm: str) -> Any:
@@ -136,10 +159,7 @@ class Auths:
                 secret = (written.secret or "").encode("utf-8")
             return FixedKeys(token.secret_keys(secret, algorithms))
         if not written.jwks.startswith("https://"):
-            watched = self._watch(written.jwks, lambda data: token.read_keys(data, algorithms), 1 << 20)
-            keys = FixedKeys(watched.value)
-            watched.changed = keys.use
-            return keys
+            return self._live(written.jwks, lambda data: token.read_keys(data, algorithms), FixedKeys, 1 << 20)
         fetched = FetchedKeys(
             written.jwks,
             fetcher(written.jwks, written.ca, self._base, self._reactor),
@@ -154,6 +174,14 @@ class Auths:
         upstream = self._upstreams[written.upstream]
         keys = [key_reader(by, self._base) for by in written.by]
         return ForwardMethod(written, Route(f"auth:{upstream.name}", Ask(upstream)), keys, self._hide)
+
+
+def _parse(path: str, read: Callable[[bytes], Any], most: int) -> Any:
+    data = read_file(path, most)
+    try:
+        return read(data)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def api_key_place(written: ApiKeyAuth) -> str:

@@ -2,7 +2,7 @@
 
 Rules of this module:
 
-* the folder is watched by ``stat``; what changed is read, and its contexts are made, in a thread;
+* what changed in the folder is read, and its contexts are made, in a thread;
 * what is broken stays as it was: the last good certificate of a file is served until the file is good again,
   or gone. A file that is gone leaves service, and an unreadable folder changes nothing;
 * whatever is wrong is told in one line, once, until it is right and goes wrong again.
@@ -16,21 +16,21 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredLock, ensureDeferred
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from revproxy.config.errors import show
-from revproxy.threads import in_thread
 from revproxy.tls.certificate import Certificate, CertificateError
 from revproxy.tls.folder import Files, fingerprint, scan
 from revproxy.tls.hello import Hello
 from revproxy.tls.index import Index, Served, date, make_index, remarks
+from revproxy.watched import Watch
 
 _log = Logger()
 
 #: Seconds between two looks at the folder.
 INTERVAL = 5.0
+
+_Found = tuple[dict[str, Served], list[CertificateError]]
 
 
 class CertificateStore:
@@ -38,13 +38,11 @@ class CertificateStore:
 
     :param contexts: makes the context of a certificate; called in a thread. It raises :exc:`CertificateError`.
     :param default: whose certificate unknown and absent names get; the first valid one's where it is ``None``.
-    :param strict: whether these get none. :param interval: seconds between two looks at the folder.
-    :param now: gives Unix time. :ivar index: what ``pick`` looks into.
+    :param strict: whether these get none. :param now: gives Unix time. :ivar index: what ``pick`` looks into.
     """
 
     __slots__ = (
-        "_contexts", "_default", "_files", "_interval", "_lock", "_loop", "_now", "_problems", "_reactor", "_served",
-        "_strict", "_told", "_trouble", "folder", "index",
+        "_contexts", "_default", "_now", "_problems", "_served", "_strict", "_told", "_watch", "folder", "index",
     )  # fmt: skip
 
     def __init__(
@@ -55,25 +53,20 @@ class CertificateStore:
         default: str | None = None,
         strict: bool = False,
         reactor: Any,
-        interval: float = INTERVAL,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.folder = folder
         self._contexts = contexts
         self._default = default
         self._strict = strict
-        self._reactor = reactor
-        self._interval = interval
         self._now = now
         self.index: Index = make_index((), default, strict, 0.0)
-        self._files: Files | None = None
         self._served: dict[str, Served] = {}
         self._problems: list[str] = []
         self._told: frozenset[str] = frozenset()
-        self._trouble = ""
-        self._lock = DeferredLock()
-        self._loop = LoopingCall(self._turn)
-        self._loop.clock = reactor
+        self._watch = Watch(
+            folder, self._read, reactor, self._take, self._kept, mark=_mark, every=INTERVAL, same=self._age
+        )
 
     def pick(self, hello: Hello) -> Served | None:
         """The certificate for a client, ``None`` when there is none and it has to be refused."""
@@ -90,54 +83,33 @@ class CertificateStore:
         :raises CertificateError: when nothing can be served, unless that may come later.
         """
         try:
-            found = self._look(None, {})
-        except CertificateError:
+            found = self._watch.load()
+        except ValueError as error:
             if not may_be_empty:
-                raise
-            found = None
-        if found is not None:
-            _, served, problems = found
+                raise CertificateError(str(error), self.folder) from None
+        else:
+            served, problems = found
             if not served and not may_be_empty:
                 why = f": {problems[0]}" if problems else ""
                 raise CertificateError(f"the folder {show(self.folder)} has no certificate to serve{why}", self.folder)
-            self._take(*found)
-        self._loop.start(self._interval, now=False)
+            self._take(found)
+        self._watch.start()
 
     def stop(self) -> None:
         """Stop watching."""
-        if self._loop.running:
-            self._loop.stop()
+        self._watch.close()
 
     async def rescan(self) -> None:
         """Look at the folder now; what changed in it is in service when this returns."""
-        await self._lock.acquire()
+        await self._watch.look_now()
+
+    def _read(self, folder: str) -> _Found:
+        """What is in the folder. In a thread: it changes nothing. :raises ValueError: when it can't be read."""
+        before = self._served
         try:
-            found = await in_thread(self._reactor, self._look, self._files, self._served)
-            self._trouble = ""
-            if found is not None:
-                self._take(*found)
-            elif self._now() >= self.index.until:
-                self._reorder()
-        except CertificateError as problem:
-            if self._trouble != str(problem):
-                self._trouble = str(problem)
-                _log.warn("{problem}; what was in service stays so", problem=problem)
-        finally:
-            self._lock.release()
-
-    def _turn(self) -> Deferred[None]:
-        return ensureDeferred(self.rescan()).addErrback(
-            lambda failure: _log.failure("the certificates can't be looked at", failure)
-        )
-
-    def _look(
-        self, files: Files | None, before: dict[str, Served]
-    ) -> tuple[Files, dict[str, Served], list[CertificateError]] | None:
-        """What is in the folder, ``None`` when that is what was. In a thread: it changes nothing."""
-        now = fingerprint(self.folder)
-        if now == files:
-            return None
-        certificates, problems = scan(self.folder, [served.certificate for served in before.values()])
+            certificates, problems = scan(folder, [served.certificate for served in before.values()])
+        except CertificateError as error:
+            raise ValueError(str(error)) from None
         served: dict[str, Served] = {}
         for certificate in certificates:
             source = certificate.source
@@ -160,11 +132,18 @@ class CertificateStore:
         for source, one in before.items():
             if source not in served and source.startswith(lost):
                 served[source] = one
-        return now, dict(sorted(served.items())), problems
+        return dict(sorted(served.items())), problems
 
-    def _take(self, files: Files, served: dict[str, Served], problems: list[CertificateError]) -> None:
+    def _kept(self, wrong: str) -> None:
+        _log.warn("{wrong}; what was in service stays so", wrong=wrong)
+
+    def _age(self) -> None:
+        if self._now() >= self.index.until:
+            self._reorder()
+
+    def _take(self, found: _Found) -> None:
+        served, problems = found
         before = self._served
-        self._files = files
         self._served = served
         for source, one in served.items():
             if source not in before:
@@ -188,6 +167,13 @@ class CertificateStore:
             if text not in self._told:
                 _log.warn("{text}", text=text)
         self._told = frozenset(texts)
+
+
+def _mark(folder: str) -> Files:
+    try:
+        return fingerprint(folder)
+    except CertificateError:
+        return {}
 
 
 def _what(certificate: Certificate) -> str:

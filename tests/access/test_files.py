@@ -11,7 +11,7 @@ from twisted.logger import LogLevel, globalLogPublisher
 
 from revproxy.access.files import NetworkFile, NetworkFiles
 from revproxy.config.errors import ConfigError
-from revproxy.filewatch import EVERY, SETTLES
+from revproxy.watched import EVERY, SETTLES
 
 LAST = (32, 0xC0000201)
 

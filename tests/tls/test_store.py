@@ -18,6 +18,7 @@ from zope.interface import implementer
 from revproxy.tls import store as module
 from revproxy.tls.certificate import Certificate, CertificateError
 from revproxy.tls.store import INTERVAL, CertificateStore
+from revproxy.watched import SETTLES
 from tests.certificates import Certified, authority
 from tests.tls.handshake import hello
 
@@ -53,7 +54,7 @@ class Watched:
         os.replace(temporary, self.folder / name)
 
     def turn(self) -> None:
-        self.clock.advance(INTERVAL)
+        self.clock.pump([INTERVAL, SETTLES])
 
     def serves(self, name: str = "a.example") -> int | None:
         served = self.store.pick(hello(server_name=name))
@@ -157,6 +158,8 @@ def test_files_that_change_while_they_are_loaded(watched) -> None:
     watched.put("a.pem", second)
     watched.meanwhile = lambda: watched.put("a.pem", third)
     watched.turn()
+    assert watched.serves() == first.certificate.serial_number and watched.told() == []
+    ensureDeferred(watched.store.rescan())
     # the context may be of either
     assert watched.serves() == first.certificate.serial_number
     assert watched.told() == ['"a.pem" is changing; what it held before stays in service']

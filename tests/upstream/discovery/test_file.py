@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from revproxy.config.errors import ConfigError
 from revproxy.config.model import Backend
-from revproxy.upstream.discovery import file as file_module
 from revproxy.upstream.discovery.file import FileSource
 from tests.upstream.discovery.kit import Watched, logged
 
@@ -66,35 +64,11 @@ def test_a_touched_file_is_nothing_new(scene: Scene) -> None:
     assert len(scene.told) == 1
 
 
-def test_the_same_size_and_time_are_seen_too(scene: Scene) -> None:
-    before = scene.path.stat()
-    scene.start()
-    scene.path.write_text(ONE.replace("10.0.0.1", "10.0.0.9"))
-    os.utime(scene.path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    scene.rest()
-    assert scene.endpoints() == ["tcp:10.0.0.9:9000"]
-
-
 def test_replaced_by_renaming(scene: Scene, tmp_path: Path) -> None:
     scene.start()
     (tmp_path / "new").write_text(TWO)
     os.replace(tmp_path / "new", scene.path)
     scene.rest()
-    assert len(scene.endpoints()) == 2
-
-
-def test_a_mounted_folder_that_is_switched(tmp_path: Path) -> None:
-    for name, text in (("..1", ONE), ("..2", TWO)):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "members.toml").write_text(text)
-        os.utime(tmp_path / name / "members.toml", (1, 1))
-    (tmp_path / "..data").symlink_to("..1")
-    path = tmp_path / "members.toml"
-    path.symlink_to("..data/members.toml")
-    scene = Scene([], path).start()
-    (tmp_path / "..tmp").symlink_to("..2")
-    os.replace(tmp_path / "..tmp", tmp_path / "..data")
-    scene.clock.pump([1, 0.1])
     assert len(scene.endpoints()) == 2
 
 
@@ -152,60 +126,16 @@ def test_all_may_be_backups_where_there_are_others(tmp_path: Path) -> None:
     assert scene.told == [(Backend(endpoint="tcp:a:1", backup=2),)]
 
 
-def test_a_file_being_written_is_left_alone(scene: Scene) -> None:
+def test_stop_leaves_nothing(scene: Scene) -> None:
     scene.start()
-    with scene.path.open("w") as file:
-        file.write(ONE.replace("10.0.0.1", "10.0.0.7"))
-        file.flush()
-        scene.clock.advance(1)
-        file.write("# and so on\n" * 10)
-        file.flush()
-        scene.clock.advance(0.1)
-        assert len(scene.told) == 1
-    scene.clock.advance(0.1)
-    assert scene.endpoints() == ["tcp:10.0.0.7:9000"]
-
-
-def test_a_file_that_changes_while_it_is_read_is_not_used(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    scene.start()
-    scene.path.write_text(ONE.replace("10.0.0.1", "10.0.0.7"))
-    scene.clock.advance(1)
-    real = file_module.load_members
-
-    def load(path: str, others: bool) -> Any:
-        found = real(path, others=others)
-        scene.path.write_text(TWO)
-        monkeypatch.setattr(file_module, "load_members", real)
-        return found
-
-    monkeypatch.setattr(file_module, "load_members", load)
-    scene.clock.advance(0.1)
-    assert len(scene.told) == 1
-    scene.clock.advance(0.1)
-    assert len(scene.endpoints()) == 2
-
-
-def test_stop_leaves_nothing(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    scene.start()
-    looking: Deferred[Any] = Deferred()
-    monkeypatch.setattr(file_module, "in_thread", lambda *args: looking)
-    scene.clock.advance(1)
-    scene.source.stop()
-    looking.callback(((1,), (Backend(endpoint="tcp:late:1"),)))
-    assert len(scene.told) == 1
-    assert scene.clock.getDelayedCalls() == []
-    scene.start()
-    scene.source.stop()
-    assert scene.clock.getDelayedCalls() == []
-
-
-def test_a_thread_that_fails_is_said_and_watching_goes_on(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    scene.start()
-    with monkeypatch.context() as patch:
-        patch.setattr(file_module, "look", lambda *args: 1 / 0)
-        scene.clock.advance(1)
-    name = f"file {scene.path}"
-    assert scene.log == [f"{name}: can't be looked at: division by zero; the last answer is kept (1 backend)"]
     scene.path.write_text(TWO)
+    scene.source.stop()
+    scene.source.stop()
     scene.rest()
+    assert len(scene.told) == 1
+    assert scene.clock.getDelayedCalls() == []
+    scene.start()
     assert len(scene.endpoints()) == 2
+    scene.start()  # once more is once
+    assert len(scene.clock.getDelayedCalls()) == 1
+    scene.source.stop()
