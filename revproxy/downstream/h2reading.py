@@ -348,6 +348,8 @@ class ReadingHttp2(WindowedHttp2):
         if stream is not None:
             stream.lost(CLIENT_GONE, "the stream was reset")
             self.forget(stream)
+        elif stream_id in self._taken_back and stream_id in self._late:
+            self._late.remove(stream_id)  # from here on nothing more may come for it
         if self._resets.spend(self.clock.seconds()):
             self._flood("streams that are reset")
 

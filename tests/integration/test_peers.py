@@ -101,7 +101,8 @@ def test_nginx_as_a_backend(stage: Stage, nginx: int) -> None:
         assert "server" not in fields
         status, fields, body = client.get("/text", "Accept-Encoding: gzip")
         assert fields["content-encoding"] == "gzip"
-        assert fields["transfer-encoding"] == "chunked"
+        # what comes as a whole with its head gets a length
+        assert fields.get("transfer-encoding") == "chunked" or fields["content-length"] == str(len(body))
         assert gzip.decompress(body) == TEXT_FILE
         assert client.get("/status/204")[::2] == (204, b"")
         assert client.get("/absent")[0] == 404
