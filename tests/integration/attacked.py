@@ -40,6 +40,7 @@ backends = ["tcp:127.0.0.1:{port}"]
 [[routes]]
 match = {{ path = ["/small", "/large"] }}
 upstream = "origin"
+{route}
 """
 
 
@@ -70,14 +71,14 @@ async def _origin() -> None:
 class Stand:
     """revproxy, and the origin behind it. :ivar ports: of HTTP/1.1, TLS and HTTP/2 with prior knowledge."""
 
-    def __init__(self, stage: Stage, more: str) -> None:
+    def __init__(self, stage: Stage, more: str, route: str) -> None:
         self.stage = stage
         origin = stage.run([sys.executable, "-m", "tests.integration.attacked"], "origin")
         port = int(origin.says(r"origin on (\d+)")[1])
         folder = stage.folder / "certificates"
         folder.mkdir()
         authority().issues("localhost").write(folder, "localhost")
-        self.proxy: Proxy = stage.configured(_CONFIG.format(port=port, more=more), listeners=3)
+        self.proxy: Proxy = stage.configured(_CONFIG.format(port=port, more=more, route=route), listeners=3)
         self.ports = ",".join(map(str, self.proxy.ports))
 
     def attack(self, kinds: str, seconds: float, *more: str) -> Running:
@@ -100,17 +101,19 @@ class Stand:
 
 
 @contextmanager
-def standing(folder: Path, more: str = "") -> Iterator[Stand]:
-    """Start all of it, and end it. ``more`` is for the configuration."""
+def standing(folder: Path, more: str = "", route: str = "") -> Iterator[Stand]:
+    """Start all of it, and end it. ``more`` is for the configuration, ``route`` for its route."""
     stage = Stage(folder)
     try:
-        yield Stand(stage, more)
+        yield Stand(stage, more, route)
     finally:
         stage.close()
 
 
 class Good(threading.Thread):
-    """Clients that ask for something small every so often, each over a connection of its own, from an own address.
+    """Clients that ask for something small every so often, each from an address of its own.
+
+    Every second one connects anew for each request.
 
     :ivar took: seconds of each request. :ivar troubles: what went wrong.
     """
@@ -146,6 +149,8 @@ class Good(threading.Thread):
                 self.troubles.append(repr(error))
                 connection.close()
             self.took.append(time.monotonic() - began)
+            if number % 2:
+                connection.close()
             self._over.wait(self._every)
         connection.close()
 

@@ -212,6 +212,13 @@ async def large_head(one: Attacker) -> None:
     await asyncio.sleep(0.05)
 
 
+async def heavy(one: Attacker) -> None:
+    """A head that takes filters long."""
+    cookies = b"Cookie: %b\r\n" % b"; ".join([b"%u0025('<{"] * 80)
+    await _ask(one, b"GET /small HTTP/1.1\r\nHost: localhost\r\n%b\r\n" % (cookies * 20))
+    await asyncio.sleep(0.05)
+
+
 async def buster(one: Attacker) -> None:
     """Asks for what is in no cache."""
     await _ask(one, b"GET /small?%d HTTP/1.1\r\nHost: localhost\r\n\r\n" % one.random.getrandbits(60))
@@ -244,6 +251,7 @@ KINDS: dict[str, Callable[[Attacker], Awaitable[None]]] = {
     "opener": opener,
     "scanner": scanner,
     "large-head": large_head,
+    "heavy": heavy,
     "buster": buster,
     "rapid-reset": rapid_reset,
 }
