@@ -34,8 +34,8 @@ rules = [
 KINDS = {
     "flood:h1": 14, "idle:h1": 6, "idle:tls": 4, "slow-head:h1": 8, "slow-head:tls": 4, "slow-head:h2c": 2,
     "slow-body:h1": 6, "slow-body:tls": 2, "slow-body:h2c": 2, "slow-reader:h1": 4, "slow-reader:h2c": 2,
-    "opener:h1": 8, "opener:tls": 2, "scanner:h1": 14, "large-head:h1": 6, "heavy:h1": 4, "rapid-reset:h2c": 6, "rapid-reset:h2": 2,
-    "buster:h1": 4,
+    "opener:h1": 8, "opener:tls": 2, "scanner:h1": 14, "large-head:h1": 6, "heavy:h1": 4, "rapid-reset:h2c": 6,
+    "rapid-reset:h2": 2, "buster:h1": 4,
 }  # fmt: skip
 GOOD = 20
 #: What is asked of it: seconds within which 99 of 100 are served, bytes that it may grow. The short form runs beside
