@@ -667,8 +667,8 @@ def test_a_slow_upload_does_not_end_what_else_goes_on(play_once):
     assert client.peer.ended == "closed"
 
 
-def test_a_heap_of_requests_leaves_others_their_turn(play_once):
-    scenario, client, _backend = met(play_once, LISTEN + '[[routes]]\nmatch = { path = "/" }\nrespond = 204\n')
+def turns_of(scenario):
+    """Turns of the reactor that something waits for, as they come."""
     turns = []
     later = scenario.reactor.callLater
 
@@ -678,10 +678,27 @@ def test_a_heap_of_requests_leaves_others_their_turn(play_once):
         return later(delay, call, *args, **kwargs)
 
     scenario.reactor.callLater = count
+    return turns
+
+
+def test_a_heap_of_requests_leaves_others_their_turn(play_once):
+    scenario, client, _backend = met(play_once, LISTEN + '[[routes]]\nmatch = { path = "/" }\nrespond = 204\n')
+    turns = turns_of(scenario)
     streams = range(1, 180, 2)
     client.send(b"".join([client.head(stream, GET) for stream in streams]))
     assert [client[stream].status for stream in streams] == [b"204"] * 90
     assert turns == [0] * 11
+
+
+def test_a_heap_of_little_frames_leaves_others_their_turn(play_once):
+    """One-byte DATA frames earn their connection quiet, and each is a write to the backend: ten held it up for 3 s."""
+    scenario, client, backend = met(play_once)
+    stream = client.begin(POST, ended=False)
+    turns = turns_of(scenario)
+    client.send(b"".join([frame(DATA, 0, stream, b"x")] * 2000))
+    assert len(turns) >= 15
+    client.data(stream, b"", ended=True)
+    backend.expect_request(b"POST", b"/", b"x" * 2000)
 
 
 def test_a_client_that_asks_and_does_not_read(play_once):
