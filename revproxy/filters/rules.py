@@ -322,7 +322,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         5009, "javascript-objects", CRITICAL,
-        r"constructor\.constructor|constructor ?\( ?['\"]return|process\.(?:mainmodule|binding)\b|process\.exit ?\(|mainmodule\.require|child_process"
+        r"constructor\.constructor|constructor ?\( ?['\"]return|process\.(?:mainmodule|binding)\b|process\.exit ?\(|mainmodule\.require|['\"`](?:node:)?child_process['\"`]|child_process\.(?:exec|spawn|fork)[a-z]{0,8} ?\("
         r"|global\.process|_\$\$nd_func|\bprocess ?\[ ?['\"]?(?:env|mainmodule|binding|req)|require\[|require ?\( ?['\"](?:fs|vm|net|os)['\"] ?\) ?\.",
         ("constructor.", "constructor(", "constructor (", "process.", ".process", "child_process", ".require", "_$$nd", "process[", "process [", "require[", "require(", "require ("),
     ),
