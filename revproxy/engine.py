@@ -97,7 +97,7 @@ class Engine:
         self._per_address: dict[str, set[Any]] | None = (
             {} if self._most_per_address is not None or self.bans is not None else None
         )
-        self._refusals = Refusals(reactor.seconds, _log)
+        self._refusals = Refusals(reactor, _log)
         self._idle: Deferred[None] | None = None
         self._reports = Lines("{n} more failures were not reported one by one", _log)
         self._ban_lines = Lines("{n} more bans began or ended", _log)
@@ -201,6 +201,7 @@ class Engine:
             self._ban_timer.cancel()
             self._ban_timer = None
         self.turns.rest()
+        self._refusals.rest()
         load = getattr(self.table, "load", None)  # of a Site's table there is none
         if load is not None:
             load.rest()
