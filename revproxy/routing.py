@@ -163,6 +163,7 @@ class RouteTable:
     load: Any = None
     #: As of a route, for requests that have none.
     secrets: frozenset[bytes] = frozenset()
+    told: tuple[Any, ...] = ()
 
     @classmethod
     def build(

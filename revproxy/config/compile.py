@@ -123,6 +123,7 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
         guarded_table.guard(refuses, guarded.status, _told(config.server.security_headers))
     table.load = guards.load
     table.secrets = secrets
+    table.told = _told(config.server.security_headers)
     table.live = (*files.all.values(), *(() if auths is None else auths.tasks))
     return table
 
