@@ -46,6 +46,13 @@ def normalise_path(path: bytes, merge_slashes: bool = False) -> bytes | None:
     return _SLASHES.sub(b"/", path) if merge_slashes else path
 
 
+def read_otherwise(path: bytes) -> bytes | None:
+    """A normalised path as backends may read it that decode ``%2F`` and merge slashes; ``None`` when it is the same."""
+    if b"//" in path or b"%2F" in path:
+        return _SLASHES.sub(b"/", path.replace(b"%2F", b"/"))
+    return None
+
+
 def check_target(target: bytes, most: int, malformed: type[ProtocolError] = ProtocolError) -> None:
     """Whether a request target, in whatever form, can be one at all.
 
