@@ -146,6 +146,14 @@ def _secrets(config: model.Config) -> frozenset[bytes]:
     return query_secrets(route.auth for route in config.routes)
 
 
+def _hidden(config: model.Config) -> frozenset[str]:
+    if all(route.auth is None for route in config.routes):
+        return frozenset()
+    from revproxy.auth.compile import hidden_places
+
+    return hidden_places(route.auth for route in config.routes)
+
+
 def _stores(config: model.Config, reactor: Any) -> Stores | None:
     if all(route.cache is None for route in config.routes):
         return None
@@ -254,7 +262,7 @@ def _entry(
         # before whoever works with what a request says: authentication, the user's hooks, rewriting
         from revproxy.middleware.filters import filtering
 
-        client_request.append(filtering(written.filter))
+        client_request.append(filtering(written.filter, _hidden(config)))
     if written.cors is not None:
         # a preflight has no credentials, so it is answered before anybody asks for some
         answers, tells = cors(written.cors)
