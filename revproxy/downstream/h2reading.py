@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 
 CONTINUATIONS = 16  # frames of one field block
 _LITTLE = 1 / 12  # of a request that is begun: what another frame takes
+EARNEST = 1024  # bytes of DATA that make a frame good that carries nothing
 TINY = 1024  # a smaller WINDOW_UPDATE is worth no frame
 
 
@@ -264,7 +265,7 @@ class ReadingHttp2(WindowedHttp2):
         body = unpad(payload, flags) if flags & PADDED else payload
         ended = flags & END_STREAM != 0
         if body:
-            self._calm.earned()
+            self._calm.earned(min(1.0, size / EARNEST))
         elif not ended and self._calm.spend(self.clock.seconds()):
             self._flood("empty DATA")
             return
