@@ -36,7 +36,7 @@ from revproxy.middleware.bodies import body_rules
 from revproxy.middleware.browsers import cookies, cors, security_headers
 from revproxy.middleware.buffer import buffering
 from revproxy.middleware.compress import compressing, narrowing, remember_asked
-from revproxy.middleware.guards import Capping, Load, refuse_banned
+from revproxy.middleware.guards import Capping, Load
 from revproxy.middleware.headers import request_changes, response_changes
 from revproxy.middleware.policy import load_object, policy
 from revproxy.middleware.rate import FirstLimited, Limited, RateLimiting, compile_limits
@@ -183,18 +183,15 @@ class _Forwards:
 
 
 class _Guards:
-    """What decides who comes in, before everything else: bans, load, caps. What they count is the whole server's."""
+    """What decides who comes in, before everything else: load, caps. What they count is the whole server's."""
 
     def __init__(self, server: model.Server, reactor: Any) -> None:
-        self._banned = server.bans is not None and bool(server.trusted_proxies)
         self.load = None if server.shed is None else Load(server.shed, reactor)
         self._everything = _cap(server.limits)
 
     def hooks(self, written: model.Route, name: str, upstreams: Mapping[str, Upstream]) -> list[Any]:
         """The client-request hooks of a route."""
         hooks: list[Any] = []
-        if self._banned:
-            hooks.append(refuse_banned)
         if self.load is not None and written.priority != "critical":
             names = (written.upstream, *(written.split.upstreams if written.split is not None else ()))
             hooks.append(self.load.hook(written.priority, [upstreams[n] for n in names if n is not None]))

@@ -1,10 +1,11 @@
-"""Who is let in, as client-request hooks: bans behind trusted proxies, load shedding, caps on requests under way.
+"""Who is let in, as client-request hooks: load shedding, caps on requests under way.
 
 Rules of this module:
 
 * these run before all others, in this order: what is refused costs nothing that follows;
-* a connection of a banned address is dropped when it is accepted (:mod:`revproxy.downstream.factory`); here are only
-  clients behind a proxy whose connections have to stay;
+* bans come before: a connection of a banned address is dropped when it is accepted
+  (:mod:`revproxy.downstream.factory`), and behind a proxy a request ends before it has a route
+  (:mod:`revproxy.exchange`);
 * load is measured while there are requests, and by one timer: where nothing comes there is none.
 """
 
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from twisted.logger import Logger
 
 from revproxy.config.guards import Shed
-from revproxy.fault import BANNED, SHED, TOO_MANY_REQUESTS, TOO_MANY_REQUESTS_FROM_ADDRESS, ProtocolError
+from revproxy.fault import SHED, TOO_MANY_REQUESTS, TOO_MANY_REQUESTS_FROM_ADDRESS, ProtocolError
 from revproxy.limits.caps import ALL, Cap
 from revproxy.limits.client import counted
 from revproxy.limits.shed import TICK, Controller
@@ -29,17 +30,6 @@ _log = Logger()
 
 
 Priority = Literal["normal", "critical", "low"]
-
-
-# -- bans
-
-
-def refuse_banned(exchange: Exchange) -> None:
-    """Refuse a banned client behind a trusted proxy."""
-    request = exchange.request
-    bans = exchange.engine.bans
-    if bans is not None and request.arrival.trusted and bans.holds(request.client):
-        raise ProtocolError(BANNED, bans.why(request.client))
 
 
 # -- caps

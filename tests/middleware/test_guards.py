@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from revproxy.limits.shed import TICK
-from tests.kit import ADDRESS, OK, get, logged, ok, toml
+from tests.h2kit import GET, LISTEN, H2Client
+from tests.kit import ADDRESS, OK, get, logged, ok, post, toml
 
 TWO = """
 [[routes]]
@@ -325,6 +326,41 @@ def test_behind_a_trusted_proxy_the_client_is_banned(play_once):
         proxy.send(get(b"/missing"))  # the proxy itself
         proxy.expect_response(404)
     assert not scenario.engine.bans.holds("203.0.113.7")
+
+
+BANNED = b"X-Forwarded-For: 192.0.2.66"
+BEHIND = {
+    "no route": (get(b"/nothing", BANNED), ""),
+    "too large": (post(b"x" * 100, BANNED, path=b"/few"), ""),
+    "still coming": (post(b"x" * 10, BANNED, path=b"/few")[:-1], ""),
+    "denied by the server": (get(b"/few", BANNED), 'access.deny = "192.0.2.66"'),
+    "ambiguous": (get(b"/few%2Fx", BANNED), ""),
+}
+
+
+@pytest.mark.parametrize("case", BEHIND)
+def test_behind_a_trusted_proxy_nothing_is_done_for_a_banned_client_before_it_is_refused(play_once, case):
+    sent, server = BEHIND[case]
+    bans = 'trusted_proxies = ["203.0.113.7"]\nbans = { addresses = ["192.0.2.64/26"] }\n'
+    route = 'match = { path = "/few" }\nlimits = { body = 10 }\nrespond = 200'
+    more = '[[routes]]\nmatch = { path = "/few/x" }\nrespond = 200'
+    scenario = play_once(toml(bans + server, route=route, more=more))
+    client = scenario.client()
+    client.send(sent)
+    client.expect_response(403)
+    record = scenario.log[-1]
+    assert (record.fault, record.client, record.route) == ("banned", "192.0.2.66", "")
+    assert record.detail == "written in the configuration"
+
+
+def test_and_so_in_http2(play_once):
+    server = '[server]\ntrusted_proxies = ["203.0.113.7"]\nbans.addresses = "192.0.2.66"\n'
+    scenario = play_once(server + LISTEN.replace("[[routes]]", '[[routes]]\nmatch.path = "/a"'))
+    client = H2Client(scenario.client())
+    forwarded = (b"x-forwarded-for", b"192.0.2.66")
+    assert client[client.begin((*GET, forwarded))].status == b"403"
+    assert client[client.begin(GET)].status == b"404"
+    assert faults(scenario) == ["banned", "no-route"]
 
 
 UNKNOWN = pytest.mark.parametrize("field", [b"X-Forwarded-For: unknown", b"X-Forwarded-For: 192.0.2.1, _hidden",
