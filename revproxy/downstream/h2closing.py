@@ -61,7 +61,12 @@ class ClosingHttp2(Wire):
         self._watched.clear()
 
     def half_closed(self) -> None:
-        self.cut()
+        if self._streams:
+            self.cut()
+        elif self._closing:
+            self.close()
+        else:
+            self._finish_close()  # it may not have read yet what it was answered
 
     def stop(self) -> None:
         """No more requests: those under way are finished, the client is told so (RFC 9113 6.8)."""
@@ -101,7 +106,9 @@ class ClosingHttp2(Wire):
         self.dataReceived = self._discard
         self.resume_reading(self._pausing)
         self.half_close()
-        self.set_deadline(DRAIN_TIME if not self.queued() else self.engine.keep_alive)
+        if self._stall_at == NEVER:
+            self._measure_reading()
+        self.set_deadline(DRAIN_TIME if self._raw_send is not None or not self.queued() else self.engine.keep_alive)
 
     def _discard(self, data: bytes) -> None:
         self._dropped += len(data)
@@ -141,7 +148,7 @@ class ClosingHttp2(Wire):
     def expired(self) -> None:
         now = self.clock.seconds()
         if self._closing:
-            self.cut()
+            self._late_close(now)
             return
         if self._leave_at <= now:
             self._leave()
@@ -175,11 +182,34 @@ class ClosingHttp2(Wire):
     def _takes(self, now: float) -> bool:
         """Whether the client reads what the transport holds, at the least rate."""
         rate = self.engine.server.minimum_rate
-        if rate is None or now < self._stall_at + rate.over:
+        if rate is not None:
+            least, over = rate.rate, rate.over
+        elif self._closing:  # a byte in the time that a connection may be idle
+            over = self.engine.keep_alive
+            least = 1 / over
+        else:
+            return True
+        if now < self._stall_at + over:
             return True
         taken = self.bytes_out - self.unsent()
-        if taken - self._stall_base < rate.rate * (now - self._stall_at):
+        if taken - self._stall_base < least * (now - self._stall_at):
             return False
         self._stall_at = now
         self._stall_base = taken
         return True
+
+    def _measure_reading(self) -> None:
+        """From now on the client has to take something."""
+        self._stall_at = self.clock.seconds()
+        self._stall_base = self.bytes_out - self.unsent()
+
+    def _late_close(self, now: float) -> None:
+        """A close took its time: whoever still takes what is left gets more (:mod:`revproxy.downstream.closing`)."""
+        if self._raw_send is None:
+            self.cut()
+        elif not self.unsent():
+            self.close()
+        elif self._takes(now):
+            self.set_deadline(DRAIN_TIME)
+        else:
+            self.cut()

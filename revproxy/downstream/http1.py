@@ -90,8 +90,9 @@ class ClientConnection(AnsweringWire):
             if self.exchange is not None and self.exchange.state == DONE:
                 self.exchange = None
                 self.close()
-        elif self.exchange is None and self._waiting():
-            self._finish_close()  # it has its answer coming
+        elif self.exchange is None:
+            self._buffer = b""
+            self._finish_close()  # it has its answer coming, as far as it was not read yet
         else:
             self.cut()
 
@@ -385,7 +386,7 @@ class ClientConnection(AnsweringWire):
         elif self._reading_body and self.exchange is None:
             self._linger()
         else:
-            self.cut()
+            self._late_close()
 
     def give_up(self, fault: Fault) -> None:
         exchange = self.exchange

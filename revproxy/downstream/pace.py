@@ -68,8 +68,6 @@ class PacedWire(Wire):
 
     def _waiting(self) -> bool:
         """Whether something waits to be sent, as far as the transport can tell."""
-        if not self._registered:
-            return False
         return self.is_full if self._raw_send is None else self.queued() > 0
 
     def _reading_window(self, rate: tuple[float, float]) -> float:
