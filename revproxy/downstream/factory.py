@@ -93,7 +93,7 @@ class ClientFactory(Factory):
             return None if self.bare else Dropped()
         refused = engine.refuses(peer)
         if refused is not None:
-            return Refusal(engine, refused, peer)
+            return Refusal(engine, refused, peer, self.scheme == b"https")
         arrival = self.arrival_of(peer, getattr(address, "port", 0))
         return ClientConnection(engine, arrival) if self._direct else self.protocol(self, arrival)
 
