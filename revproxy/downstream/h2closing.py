@@ -11,6 +11,7 @@ Rules of this module:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from revproxy.downstream.closing import DRAIN, DRAIN_TIME
@@ -28,11 +29,14 @@ _SWEEP = 1.0  # seconds between two looks at who is slow
 
 
 class ClosingHttp2(Wire):
-    """A connection that can end. ``_buffer`` holds a frame that is not complete."""
+    """A connection that can end. ``_buffer`` holds a frame that is not complete.
+
+    :ivar after: by stream, what to call when its answer is out; ``None`` until somebody asks for that.
+    """
 
     __slots__ = (
         "_buffer", "_closing", "_dropped", "_idle_at", "_last_id", "_leave_at", "_leaving", "_partial_at", "_ready",
-        "_stall_at", "_stall_base", "_streams", "_watched", "arrival", "engine",
+        "_stall_at", "_stall_base", "_streams", "_watched", "after", "arrival", "engine",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, arrival: Arrival) -> None:
@@ -52,6 +56,7 @@ class ClosingHttp2(Wire):
         self._partial_at = NEVER  # since when a frame or a field block is not complete
         self._stall_at = NEVER
         self._stall_base = 0
+        self.after: dict[Http2Stream, Callable[[], None]] | None = None
 
     def lost(self, reason: Any) -> None:
         self._end_streams()

@@ -5,6 +5,7 @@ A stream has no timer: its connection looks at it once a second, as long as ther
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from revproxy.exchange import Exchange
@@ -18,18 +19,20 @@ class PacedStream:
 
     :param connection: the :class:`~revproxy.downstream.http2.Http2Connection` that it is one of.
     :ivar exchange: what it takes part in. :ivar asking: the client has not ended its side.
+    :ivar over: nothing is sent any more.
     :ivar extended: an extended CONNECT (RFC 8441) that was not accepted yet. :ivar tunnel: one that was.
     """
 
     __slots__ = (
         "_body_at", "_drain_until", "_pausing", "_stall_at", "_taken", "_window_at", "_window_bytes", "asking",
-        "connection", "exchange", "extended", "tunnel",
+        "connection", "exchange", "extended", "over", "tunnel",
     )  # fmt: skip
 
     def __init__(self, connection: Any) -> None:
         self.connection: Any = connection  # its streams are of a subclass
         self.exchange: Exchange | None = None
         self.asking = True
+        self.over = False
         self.extended = False
         self.tunnel = False
         self._pausing = 0
@@ -39,6 +42,22 @@ class PacedStream:
         self._window_bytes = 0
         self._stall_at: float | None = None
         self._taken = 0
+
+    def when_sent(self, call: Callable[[], None]) -> None:
+        """Call it when nothing of the answer waits here any more; at once, if nothing comes of it."""
+        if self.over:
+            call()
+            return
+        connection = self.connection
+        if connection.after is None:
+            connection.after = {}
+        connection.after[self] = call
+
+    def _sent(self) -> None:
+        """The answer is out, or nobody is there for it."""
+        call = self.connection.after.pop(self, None)
+        if call is not None:
+            call()
 
     def begin_body(self) -> None:
         """A body will follow: its clocks run."""

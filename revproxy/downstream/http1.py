@@ -77,6 +77,7 @@ class ClientConnection(AnsweringWire):
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.client_gone()
+        self._sent()
         self.engine.closed(self, self.arrival.peer)
         self.engine.turns.forget(self)
         self._buffer = b""
@@ -313,6 +314,8 @@ class ClientConnection(AnsweringWire):
     def _over(self) -> None:
         """The answer is out: on to the next request, or to the end."""
         self.exchange = None
+        if self._after is not None and not self.is_full:
+            self._sent()
         if self._pausing:
             self.resume_reading(self._pausing)  # whatever the exchange waited for, it is over
         if self._registered and self._waiting():
