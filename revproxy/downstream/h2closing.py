@@ -31,12 +31,13 @@ _SWEEP = 1.0  # seconds between two looks at who is slow
 class ClosingHttp2(Wire):
     """A connection that can end. ``_buffer`` holds a frame that is not complete.
 
+    :ivar moved_at: when bytes of such a frame came.
     :ivar after: by stream, what to call when its answer is out; ``None`` until somebody asks for that.
     """
 
     __slots__ = (
         "_buffer", "_closing", "_dropped", "_idle_at", "_last_id", "_leave_at", "_leaving", "_partial_at", "_ready",
-        "_stall_at", "_stall_base", "_streams", "_watched", "after", "arrival", "engine",
+        "_stall_at", "_stall_base", "_streams", "_watched", "after", "arrival", "engine", "moved_at",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, arrival: Arrival) -> None:
@@ -54,6 +55,7 @@ class ClosingHttp2(Wire):
         self._dropped = 0
         self._idle_at = NEVER
         self._partial_at = NEVER  # since when a frame or a field block is not complete
+        self.moved_at = 0.0
         self._stall_at = NEVER
         self._stall_base = 0
         self.after: dict[Http2Stream, Callable[[], None]] | None = None
@@ -179,10 +181,21 @@ class ClosingHttp2(Wire):
             self.set_deadline(self._idle_at - now)
 
     def _patience(self) -> float:
-        """Seconds that the rest of a frame may take: a large one as long as the least rate allows."""
+        """Seconds that the rest of a frame may take; that of a body that is measured is a matter of its stream."""
         timeouts = self.engine.server.timeouts
-        data = len(self._buffer) > 3 and self._buffer[3] == DATA
-        return max(timeouts.head, timeouts.body) * 2 if data else timeouts.head
+        begun = self._buffer
+        if len(begun) < 9 or begun[3] != DATA:
+            return timeouts.head
+        if self._streams.get(int.from_bytes(begun[5:9], "big") & 0x7FFFFFFF) in self._watched:
+            return NEVER
+        return max(timeouts.head, timeouts.body) * 2
+
+    def coming(self, stream_id: int) -> int:
+        """Bytes that are there of a DATA frame of this stream that is not complete."""
+        begun = self._buffer
+        if len(begun) > 9 and begun[3] == DATA and int.from_bytes(begun[5:9], "big") & 0x7FFFFFFF == stream_id:
+            return len(begun) - 9
+        return 0
 
     def _takes(self, now: float) -> bool:
         """Whether the client reads what the transport holds, at the least rate."""
