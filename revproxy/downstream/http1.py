@@ -113,11 +113,9 @@ class ClientConnection(AnsweringWire):
 
     def _read_head(self, data: bytes) -> bool:
         """What comes is a request head; ``False`` when it is not complete yet."""
-        if self._buffer:
-            data = self._buffer + data
-            fresh = False
-        else:
-            fresh = True
+        held = self._buffer
+        if held:
+            data = held + data
         if data[0] == 0x0D:  # empty lines before a request (RFC 9112 2.2)
             empty = _EMPTY_LINES.match(data)
             if empty is not None:
@@ -149,8 +147,8 @@ class ClientConnection(AnsweringWire):
             self._refuse(CLIENT_BAD_REQUEST, "bare CR or LF, or NUL, in a head", data)
         else:
             self._buffer = data
-            if fresh and self._served:
-                # from the first byte of a head on, however slowly the rest comes
+            if self._served and data != b"\r" and held in (b"", b"\r"):
+                # from the first byte of a head on, however slowly the rest comes; half an empty line is none
                 self._set_phase(engine.server.timeouts.head)
         return False
 
@@ -360,6 +358,8 @@ class ClientConnection(AnsweringWire):
             left -= 1
             data, self._buffer = self._buffer, b""
             if not self._read_head(data):
+                if self._phase_at == NEVER and self.exchange is None:  # there were empty lines only
+                    self._set_phase(self.engine.keep_alive)
                 break
         self._looping = False
 
@@ -382,7 +382,7 @@ class ClientConnection(AnsweringWire):
 
     def phase_expired(self) -> None:
         if self.dataReceived == self._read_head:
-            if self._buffer:
+            if self._buffer not in (b"", b"\r"):
                 self._refuse(CLIENT_HEAD_TIMEOUT, "the head took too long", self._buffer)
             else:
                 self._finish_close()
