@@ -34,7 +34,7 @@ class Refusal(Protocol):
         if self.secure:
             transport.abortConnection()  # loseConnection waits for a handshake, for ever
             return
-        transport.write(refusal(self.fault, b"Retry-After: 1\r\n"))
+        transport.write(too_many(self.fault))
         transport.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
@@ -49,10 +49,10 @@ class Dropped(Protocol):
         transport.abortConnection()
 
 
-def refusal(fault: Fault, fields: bytes = b"") -> bytes:
-    """A whole response that ends the connection."""
+def too_many(fault: Fault) -> bytes:
+    """What a connection too many hears: a whole response that ends it."""
     kind, body = error_page(fault.status, None, b"-")
-    return _response(fault.status, kind, body, fields)
+    return _response(fault.status, kind, body, b"Retry-After: 1\r\n")
 
 
 def plain_refusal(fault: Fault, port: int) -> bytes:
