@@ -70,6 +70,7 @@ class ClientConnection(BodyWire):
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.client_gone()
+        self._sent()
         self.engine.closed(self, self.arrival.peer)
         self.engine.turns.forget(self)
         self._buffer = b""
@@ -83,8 +84,9 @@ class ClientConnection(BodyWire):
             if self.exchange is not None and self.exchange.state == DONE:
                 self.exchange = None
                 self.close()
-        elif self.exchange is None and self._waiting():
-            self._finish_close()  # it has its answer coming
+        elif self.exchange is None:
+            self._buffer = b""
+            self._finish_close()  # it has its answer coming, as far as it was not read yet
         else:
             self.cut()
 
@@ -104,11 +106,9 @@ class ClientConnection(BodyWire):
 
     def _read_head(self, data: bytes) -> bool:
         """What comes is a request head; ``False`` when it is not complete yet."""
-        if self._buffer:
-            data = self._buffer + data
-            fresh = False
-        else:
-            fresh = True
+        held = self._buffer
+        if held:
+            data = held + data
         if data[0] == 0x0D:  # empty lines before a request (RFC 9112 2.2)
             empty = _EMPTY_LINES.match(data)
             if empty is not None:
@@ -140,8 +140,8 @@ class ClientConnection(BodyWire):
             self._refuse(CLIENT_BAD_REQUEST, "bare CR or LF, or NUL, in a head", data)
         else:
             self._buffer = data
-            if fresh and self._served:
-                # from the first byte of a head on, however slowly the rest comes
+            if self._served and data != b"\r" and held in (b"", b"\r"):
+                # from the first byte of a head on, however slowly the rest comes; half an empty line is none
                 self._set_phase(engine.server.timeouts.head)
         return False
 
@@ -236,6 +236,8 @@ class ClientConnection(BodyWire):
     def _over(self) -> None:
         """The answer is out: on to the next request, or to the end."""
         self.exchange = None
+        if self._after is not None and not self.is_full:
+            self._sent()
         if self._pausing:
             self.resume_reading(self._pausing)  # whatever the exchange waited for, it is over
         if self._registered and self._waiting():
@@ -280,6 +282,8 @@ class ClientConnection(BodyWire):
             left -= 1
             data, self._buffer = self._buffer, b""
             if not self._read_head(data):
+                if self._phase_at == NEVER and self.exchange is None:  # there were empty lines only
+                    self._set_phase(self.engine.keep_alive)
                 break
         self._looping = False
 
@@ -302,14 +306,14 @@ class ClientConnection(BodyWire):
 
     def phase_expired(self) -> None:
         if self.dataReceived == self._read_head:
-            if self._buffer:
+            if self._buffer not in (b"", b"\r"):
                 self._refuse(CLIENT_HEAD_TIMEOUT, "the head took too long", self._buffer)
             else:
                 self._finish_close()
         elif self._reading_body and self.exchange is None:
             self._linger()
         else:
-            self.cut()
+            self._late_close()
 
     def give_up(self, fault: Fault) -> None:
         exchange = self.exchange
