@@ -107,16 +107,19 @@ class ClientConnection(BodyWire):
     def _read_head(self, data: bytes) -> bool:
         """What comes is a request head; ``False`` when it is not complete yet."""
         held = self._buffer
+        known = 0  # bytes that were looked at before
         if held:
             data = held + data
+            known = len(held)
         if data[0] == 0x0D:  # empty lines before a request (RFC 9112 2.2)
             empty = _EMPTY_LINES.match(data)
             if empty is not None:
                 data = data[empty.end() :]
                 self._buffer = b""
+                known = 0
                 if not data:
                     return False
-        end = data.find(b"\r\n\r\n")
+        end = data.find(b"\r\n\r\n", max(0, known - 3))
         engine = self.engine
         if 0 <= end <= engine.server.limits.head:
             self._buffer = b""
@@ -136,7 +139,7 @@ class ClientConnection(BodyWire):
             self._refuse(CLIENT_TARGET_TOO_LONG, "request line too long", data)
         elif len(data) > limits.head:
             self._refuse(CLIENT_HEAD_TOO_LARGE, f"head over {limits.head} bytes", data)
-        elif find_flaw(data):
+        elif find_flaw(data, known):
             self._refuse(CLIENT_BAD_REQUEST, "bare CR or LF, or NUL, in a head", data)
         else:
             self._buffer = data
