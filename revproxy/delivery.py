@@ -93,7 +93,7 @@ class Delivery:
             # an answer of one of these hooks, or the page for its failure, is for the last of them only
             hooks = route.told if route is not None and passes == 1 else ()
         else:
-            hooks = self.engine.told_strays if route is None else route.client_response
+            hooks = getattr(self.engine.table, "told", ()) if route is None else route.client_response
         if hooks:
             self.delivering = passes + 1
             whole: Any = self

@@ -24,7 +24,6 @@ from revproxy.limits.bans import BanList
 from revproxy.limits.client import counted
 from revproxy.limits.compile import compile_bans
 from revproxy.limits.lines import Lines
-from revproxy.middleware.browsers import security_headers
 from revproxy.refusals import Refusals
 from revproxy.slices import Slices
 from revproxy.turns import Turns
@@ -61,7 +60,6 @@ class Engine:
     :ivar connections: the client connections there are.
     :ivar bans: who is not let in; ``None`` where ``[server.bans]`` is not written.
     :ivar slices: works through what takes long on the reactor.
-    :ivar told_strays: the hooks for what clients are answered where a request has no route.
     :ivar turns: for clients with more requests than one: others are served in between.
     :ivar told: :meth:`finished` wants to know of every exchange, not only of those that failed.
     """
@@ -92,12 +90,10 @@ class Engine:
         if server.bans is not None:
             self.bans = compile_bans(server.bans, server.trusted_proxies, self.seconds, self._banned, self._unbanned)
         self.told = log is not None or (self.bans is not None and self.bans.by_status)
-        headers = server.security_headers
-        self.told_strays: tuple[Any, ...] = () if headers is None else (security_headers(headers),)
         self._per_address: dict[str, set[Any]] | None = (
             {} if self._most_per_address is not None or self.bans is not None else None
         )
-        self._refusals = Refusals(reactor.seconds, _log)
+        self._refusals = Refusals(reactor, _log)
         self._idle: Deferred[None] | None = None
         self._reports = Lines("{n} more failures were not reported one by one", _log)
         self._ban_lines = Lines("{n} more bans began or ended", _log)
@@ -208,6 +204,7 @@ class Engine:
             self._ban_timer.cancel()
             self._ban_timer = None
         self.turns.rest()
+        self._refusals.rest()
         load = getattr(self.table, "load", None)  # of a Site's table there is none
         if load is not None:
             load.rest()

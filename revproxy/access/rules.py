@@ -17,6 +17,7 @@ from typing import Protocol
 from revproxy.access.networks import NetworkTable, network_text, parse_address, parse_networks
 from revproxy.config.model import Access
 from revproxy.http.message import Request
+from revproxy.http.target import read_otherwise
 
 #: A request -> why it is refused, or ``None``.
 Rule = Callable[[Request], str | None]
@@ -144,9 +145,12 @@ def _paths(written: tuple[str, ...]) -> Rule:
     exact |= {start[:-1] for start in begins if start.endswith(b"/") and len(start) > 1}
     regexes = tuple(re.compile(path[1:].encode("utf-8")) for path in written if path.startswith("~"))
 
+    def denied(path: bytes) -> bool:
+        return path in exact or path.startswith(begins) or any(regex.search(path) for regex in regexes)
+
     def rule(request: Request) -> str | None:
         path = request.path
-        if path in exact or path.startswith(begins) or any(regex.search(path) for regex in regexes):
+        if denied(path) or ((otherwise := read_otherwise(path)) is not None and denied(otherwise)):
             return f"deny_paths: {_shown(path)}"
         return None
 
@@ -175,8 +179,10 @@ def _forbidden(name: str, values: tuple[str, ...]) -> Rule:
 
     def rule(request: Request) -> str | None:
         for value in request.headers.get_all(wire):
-            if anything or value in unwanted:
+            if value in unwanted:
                 return f"deny_header: {name}: {_shown(value)}"
+            if anything:
+                return f"deny_header: {name}"  # its value may be a credential, and is in no configuration
         return None
 
     return rule

@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from revproxy.accesslog_format import printable
 from revproxy.auth.credentials import remover, told_names
 from revproxy.auth.forward import ForwardMethod
 from revproxy.auth.hashes import MOST, Users, key_hash, read_keys, read_users
@@ -205,6 +206,20 @@ def query_secrets(all_written: Iterable[Auth | None]) -> frozenset[bytes]:
     """The names of the query parameters that are credentials: no log shows their values."""
     found = (place for written in all_written if written is not None for place in places(written))
     return frozenset(place[len("query:") :].encode("utf-8") for place in found if place.startswith("query:"))
+
+
+def hidden_places(all_written: Iterable[Auth | None]) -> frozenset[str]:
+    """Where credentials stand, in the words of :class:`revproxy.filters.report.Hit`."""
+    found: set[str] = set()
+    for place in (place for written in all_written if written is not None for place in places(written)):
+        kind, _, name = place.partition(":")
+        shown = printable(name.encode("utf-8")[:32])
+        if kind == "query":
+            # the page that a request comes from may have had it
+            found |= {f"query {shown}", "query", "header referer"}
+        else:
+            found |= {f"{kind} {shown.lower() if kind == 'header' else shown}", kind}
+    return frozenset(found)
 
 
 def fetcher(url: str, ca: str | None, base: str, reactor: Any) -> Callable[[], Deferred[bytes]]:

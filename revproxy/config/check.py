@@ -20,6 +20,7 @@ from revproxy.config.check_listen import check_listeners
 from revproxy.config.check_upstreams import check_retry, check_upstreams
 from revproxy.config.errors import Key, either, nearest, show
 from revproxy.config.model import Config, RateLimit, Redirect, Respond, Rewrite, Route
+from revproxy.config.ratelimit import limit_names
 from revproxy.config.structure import Found
 
 #: What may end a route; exactly one has to be there.
@@ -98,7 +99,7 @@ def _routes(config: Config) -> Iterator[Found]:
 
 def _rate_limits(key: Key, route: Route, before: tuple[RateLimit, ...]) -> Iterator[Found]:
     """A route's limits. :param before: the server's, which clients are told of on the same responses."""
-    names = {limit.name for limit in before}
+    names: set[str | None] = set(limit_names(before))
     for index, limit in enumerate(route.rate_limit):
         at: Key = (*key, index) if len(route.rate_limit) > 1 else key
         if limit.name is not None and limit.name in names:

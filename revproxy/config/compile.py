@@ -123,6 +123,7 @@ def compile_config(config: model.Config, reactor: Any, live: Mapping[str, Upstre
         guarded_table.guard(refuses, guarded.status, _told(config.server.security_headers))
     table.load = guards.load
     table.secrets = secrets
+    table.told = _told(config.server.security_headers)
     table.live = (*files.all.values(), *(() if auths is None else auths.tasks))
     return table
 
@@ -143,6 +144,14 @@ def _secrets(config: model.Config) -> frozenset[bytes]:
     from revproxy.auth.compile import query_secrets
 
     return query_secrets(route.auth for route in config.routes)
+
+
+def _hidden(config: model.Config) -> frozenset[str]:
+    if all(route.auth is None for route in config.routes):
+        return frozenset()
+    from revproxy.auth.compile import hidden_places
+
+    return hidden_places(route.auth for route in config.routes)
 
 
 def _stores(config: model.Config, reactor: Any) -> Stores | None:
@@ -253,7 +262,7 @@ def _entry(
         # before whoever works with what a request says: authentication, the user's hooks, rewriting
         from revproxy.middleware.filters import filtering
 
-        client_request.append(filtering(written.filter))
+        client_request.append(filtering(written.filter, _hidden(config)))
     if written.cors is not None:
         # a preflight has no credentials, so it is answered before anybody asks for some
         answers, tells = cors(written.cors)

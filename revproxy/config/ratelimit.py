@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from attrs import field, frozen
@@ -47,3 +48,20 @@ class RateLimit:
     fields: Literal["all", "refused", "off"] = "all"
     keys: Count = 100_000
     name: PolicyName | None = None
+
+
+def limit_names(written: Sequence[RateLimit]) -> list[str]:
+    """What clients know limits by: as written, or made from the rate's time, with a number from the second on."""
+    taken = {each.name for each in written if each.name is not None}
+    made = []
+    for each in written:
+        name = each.name
+        if name is None:
+            name = stem = f"per-{each.rate.unit}"
+            number = 1
+            while name in taken:
+                number += 1
+                name = f"{stem}-{number}"
+            taken.add(name)
+        made.append(name)
+    return made

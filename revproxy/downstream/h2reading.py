@@ -59,7 +59,8 @@ if TYPE_CHECKING:
     from revproxy.engine import Engine
 
 CONTINUATIONS = 16  # frames of one field block
-_NOTHING = 1 / 12  # of a request that is begun: what one that is not begun takes
+_LITTLE = 1 / 12  # of a request that is begun: what another frame takes
+EARNEST = 1024  # bytes of DATA that make a frame good that carries nothing
 TINY = 1024  # a smaller WINDOW_UPDATE is worth no frame
 
 
@@ -103,12 +104,12 @@ class ReadingHttp2(WindowedHttp2):
         self.dataReceived = self._read
         self._read(data[len(PREFACE) :])
 
-    def _read(self, data: bytes) -> None:
-        """What comes is frames."""
+    def _read(self, data: bytes, again: bool = False) -> None:
+        """What comes is frames. :param again: these have waited for their turn, and were looked through."""
         if self._buffer:
             data = self._buffer + data
             self._buffer = b""
-        if self._wary:
+        if self._wary and not again:
             self._taken_back = taken_back(data)
         nothing = self._taken_back
         at = 0
@@ -130,11 +131,11 @@ class ReadingHttp2(WindowedHttp2):
                 at = end
                 if self._block_id and kind != CONTINUATION:
                     raise FrameError(PROTOCOL_ERROR, "a field block was interrupted")
+                begun += _LITTLE if kind != HEADERS or stream in nothing else 1
+                if begun > AT_ONCE:
+                    self._take_turns(data[at - length - 9 :])
+                    return
                 if kind == HEADERS:
-                    begun += 1 if stream not in nothing else _NOTHING
-                    if begun > AT_ONCE:
-                        self._take_turns(data[at - length - 9 :])
-                        return
                     self._headers(flags, stream & 0x7FFFFFFF, payload)
                 elif kind == DATA:
                     self._data(flags, stream & 0x7FFFFFFF, payload)
@@ -158,7 +159,7 @@ class ReadingHttp2(WindowedHttp2):
                 self._sweep_soon()
 
     def _take_turns(self, rest: bytes) -> None:
-        """Those were many requests: others get their turn before the rest."""
+        """Those were many requests, or very many frames: others get their turn before the rest."""
         self._buffer = rest
         self._partial_at = NEVER
         self.dataReceived = self._wait
@@ -173,7 +174,7 @@ class ReadingHttp2(WindowedHttp2):
             return
         self.dataReceived = self._read
         data, self._buffer = self._buffer, b""
-        self._read(data)
+        self._read(data, True)
         if self.dataReceived == self._read:
             self.resume_reading(QUEUED)
 
@@ -265,7 +266,7 @@ class ReadingHttp2(WindowedHttp2):
         body = unpad(payload, flags) if flags & PADDED else payload
         ended = flags & END_STREAM != 0
         if body:
-            self._calm.earned()
+            self._calm.earned(min(1.0, size / EARNEST))
         elif not ended and self._calm.spend(self.clock.seconds()):
             self._flood("empty DATA")
             return

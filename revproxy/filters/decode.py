@@ -31,12 +31,12 @@ _HEX = b"0123456789abcdefABCDEF"
 #: Signs that a lower-case text has other forms than itself: what follows each byte.
 FOLDED: dict[str, bytes] = {
     "%": rb"[0-9a-f][0-9a-f]|u[0-9a-f]{4}",
-    "&": rb"#|[a-z]{2,8};",
+    "&": rb"#|[a-z]{2,8};|[lg]t",
     "\\": rb"[ux][0-9a-f]",
     "\xef": rb"\xbc",
     "\xe0": rb"[\x80-\x9f]",
     "\xe5": rb"\x98",
-    "\xe2": rb"\x88\x95",
+    "\xe2": rb"\x88[\x95\x96]",
     "/": rb"\*",
     " ": rb" ",
     "'": rb"'",
@@ -49,16 +49,23 @@ _FOLDED = re.compile(b"|".join(re.escape(byte.encode("latin-1")) + b"(?:%b)" % a
 _ESCAPE = re.compile(rb"%([0-9a-fA-F]{2})")
 _BYTES = {b"%c%c" % (high, low): bytes((int(bytes((high, low)), 16),)) for high in _HEX for low in _HEX}
 _PERCENT_U = re.compile(rb"%u([0-9a-f]{4})|\\u\{?([0-9a-f]{4})\}?|\\x([0-9a-f]{2})")
-_ENTITY = re.compile(rb"&#x?0{0,8}([0-9a-f]{1,6});?|&(lt|gt|quot|apos|amp|lpar|rpar|colon|newline|tab|sol|bsol|nbsp);")
+_ENTITY = re.compile(
+    rb"&#x?0{0,64}([0-9a-f]{1,6});?|&(?:([lg]t);?|(quot|apos|amp|lpar|rpar|colon|newline|tab|sol|bsol|nbsp|equals|grave|num"
+    rb"|dollar|percnt|semi|comma|period|excl|verbar|vert|lcub|lbrace|rcub|rbrace|lsqb|lbrack|rsqb|rbrack);)"
+)
 _ENTITIES = {
     b"lt": b"<", b"gt": b">", b"quot": b'"', b"apos": b"'", b"amp": b"&", b"lpar": b"(", b"rpar": b")",
-    b"colon": b":", b"newline": b"\n", b"tab": b"\t", b"sol": b"/", b"bsol": b"\\", b"nbsp": b" ",
+    b"colon": b":", b"newline": b"\n", b"tab": b"\t", b"sol": b"/", b"bsol": b"\\", b"nbsp": b" ", b"equals": b"=",
+    b"grave": b"`", b"num": b"#", b"dollar": b"$", b"percnt": b"%", b"semi": b";", b"comma": b",", b"period": b".",
+    b"excl": b"!",
+    b"verbar": b"|", b"vert": b"|", b"lcub": b"{", b"lbrace": b"{", b"rcub": b"}", b"rbrace": b"}", b"lsqb": b"[",
+    b"lbrack": b"[", b"rsqb": b"]", b"rbrack": b"]",
 }  # fmt: skip
 #: ASCII in more bytes than it needs (RFC 3629 3: never valid), and other letters that some systems take for ASCII.
 _OVERLONG = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80\x81][\x80-\xbf]|\xf0\x80[\x80\x81][\x80-\xbf]")
-_WIDE = re.compile(rb"\xef\xbc[\x81-\xbf]|\xef\xbd[\x80-\x9e]|\xe2\x88\x95|\xe5\x98[\x8a\x8d]")
+_WIDE = re.compile(rb"\xef\xbc[\x81-\xbf]|\xef\xbd[\x80-\x9e]|\xe2\x88[\x95\x96]|\xe5\x98[\x8a\x8d]")
 _VERSIONED = re.compile(rb"/\*![0-9]{0,6}")
-_COMMENT = re.compile(rb"/\*[^*]{0,200}\*/|\*/")
+_COMMENT = re.compile(rb"/\*[^*]{0,200}\*{1,8}(?:[^/*][^*]{0,200}\*{1,8}){0,4}/|\*/")
 _SPACES = re.compile(rb"[\t\n\r\x0b\x0c][ \t\n\r\x0b\x0c]*| [ \t\n\r\x0b\x0c]+")
 _IFS = re.compile(rb"\$\{ifs[^}]{0,16}\}|\$ifs(?:\$[0-9@*])?")
 _NBSP = re.compile(rb"([\x00-\x7f])\xa0|\xc2\xa0")
@@ -265,8 +272,8 @@ def _from_hex(match: re.Match[bytes]) -> bytes:
 
 
 def _from_entity(match: re.Match[bytes]) -> bytes:
-    if match[2] is not None:
-        return _ENTITIES[match[2]]
+    if match[1] is None:
+        return _ENTITIES[match[2] or match[3]]
     try:
         return _character(int(match[1], 16 if match[0][2:3] == b"x" else 10))
     except ValueError:
@@ -280,8 +287,8 @@ def _from_overlong(match: re.Match[bytes]) -> bytes:
 
 def _from_wide(match: re.Match[bytes]) -> bytes:
     found = match[0]
-    if found == b"\xe2\x88\x95":  # division slash
-        return b"/"
+    if found.startswith(b"\xe2\x88"):  # division slash, set minus
+        return b"/" if found[2] == 0x95 else b"\\"
     if found.startswith(b"\xe5\x98"):  # cut down to a byte they are LF and CR
         return b"\n" if found[2] == 0x8A else b"\r"
     return b"%c" % ((found[1] - 0xBC << 6) + (found[2] & 0x3F) + 0x20)

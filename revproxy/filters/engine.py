@@ -36,7 +36,7 @@ SECRET = frozenset((
     b"x-functions-key",
 ))  # fmt: skip
 #: Bytes of which fields other than the agent and cookies have one, or they are passed over.
-_NOT_ODD = bytes(byte for byte in range(256) if byte not in b"\x00'\"<>{}$`|\\%")
+_NOT_ODD = bytes(byte for byte in range(256) if byte not in b"\x00'\"<>({}$`|\\%")
 #: Harmless agents and lines of cookies that are remembered: few agents are seen often, and clients send the
 #: same cookies again. Longer ones are looked at each time.
 _REMEMBERED, _LONG = 2048, 300

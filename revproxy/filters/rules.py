@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from revproxy.filters.pieces import BARE, BIN, COMMAND, DOTFILES, HANDLER, SOURCES, SQL_CALLS, SQL_FUNCTIONS, SQL_WORDS
+
 # Where a text was found; a rule says where it looks.
 PATH, QUERY, COOKIES, HEADERS, AGENT, BODY, FILES = (1 << bit for bit in range(7))
 #: As they are written in a configuration.
@@ -41,45 +43,6 @@ class Rule:
     level: int = 1
 
 
-_SQL_WORDS = (
-    r"(?:drop (?:table|database|view|user|schema|index|procedure)|insert into|update [a-z_.]{1,40} set|delete from"
-    r"|alter (?:table|user|database)|create (?:table|user|database|function|procedure)|truncate table|shutdown"
-    r"|exec(?:ute)?[ (]|declare @|copy ?\(|waitfor |select )"
-)
-_SQL_END = r" ?(?:--|#|/\*|;|$)"
-_SQL_CALLS = r"(?:char|ascii|ord|hex|length|len|substring|substr|mid|database|user|version|chr)"
-_SQL_FUNCTIONS = (
-    r"group_concat ?\(|concat ?\( ?0x|\bchar ?\([0-9]{1,3}[,)]|\bascii ?\( ?(?:lower|substr|\(|mid)"
-    r"|substr(?:ing)? ?\( ?\(|convert ?\( ?int|cast ?\( ?\( ?select|json_keys ?\(|procedure analyse|sysdate ?\( ?\)"
-)
-
-# Commands that say enough by themselves; then those that do with an argument.
-_COMMAND = (
-    r"(?:(?:whoami|uname|ifconfig|ipconfig|nslookup|systeminfo|netstat|printenv|busybox|tasklist|mkfifo|phpinfo)\b"
-    r"|cat(?: ?[<,] ?| )[/.$~*?]|ls(?: -[a-z]| /| ?[;|&`)])|id ?[;|&`)]|env ?[|;]|dir(?: /| [a-z]:)"
-    r"|type [a-z]:|sleep [0-9]|ping -[cnt]|curl[ +](?:-|http|\$|`|[a-z0-9-]{1,40}\.[a-z])"
-    r"|wget (?:-|http|[a-z0-9-]{1,40}\.[a-z])|n(?:et)?c(?:at)? (?:-|[0-9a-z.]{1,40} [0-9])|telnet [0-9a-z.-]{1,40} [0-9]"
-    r"|(?:ba|z|k|c|da)?sh (?:-[ic]|/|<)|(?:python[0-9.]{0,4}|perl|ruby|php|node|lua) -[a-z]|rm -[rf]|chmod [0-7+]"
-    r"|chown [a-z]{1,20}[: ]|net (?:user|localgroup|share|view)|echo [^;|]{1,60}\||base64 -d|powershell[. ]|cmd(?:\.exe)? ?/[ck]"
-    r"|hostname ?[;|&`)]|printf '|ps (?:aux|-e)|crontab -|tftp |sudo -|shutdown -|kill -9)"
-)
-#: What is also said in prose, so that it has to stand right after what prose has not.
-_BARE = r"(?:ls|id|env|set|dir|hostname|reboot) ?$"
-_BIN = r"/(?:usr/)?s?bin/(?:(?:ba|da|z|k|c)?sh|cat|id|ls|nc|curl|wget|python[0-9]?|perl|whoami|ping|uname)\b"
-
-_HANDLER = (
-    r"on(?:mouse|key|pointer|touch|drag|drop|focus|blur|load|unload|error|click|dblclick|change|submit|reset|select|input"
-    r"|toggle|begin|end|repeat|start|finish|bounce|animation|transition|play|pause|page|hash|popstate|message|wheel|scroll"
-    r"|resize|copy|cut|paste|search|show|invalid|before|after|abort|can|duration|progress|seek|stalled|time|volume|waiting"
-    r"|context|auxclick|activate|readystate)[a-z]{0,16} ?= ?[^ ={]"
-)
-
-_DOTFILES = (
-    r"env|git|svn|hg|bzr|ds_store|htaccess|htpasswd|aws|ssh|bash_history|bashrc|npmrc|pypirc|vscode|idea|docker|"
-    r"dockerenv|dockercfg|kube|terraform|netrc|pgpass|my\.cnf|mysql_history|s3cfg|gitignore|gitlab-ci|travis|circleci"
-)
-_SOURCES = r"(?:php[0-9]?|aspx?|jsp|py|rb|js|conf|config|cfg|ini|ya?ml|xml|html?|env)"
-
 RULES: tuple[Rule, ...] = (
     # -- 1000: the message itself
     Rule(1001, "null-byte", CRITICAL, r"\x00", ("\x00",), _ALL & ~AGENT),
@@ -92,7 +55,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         1004, "response-splitting", CRITICAL,
         r"[\r\n] ?(?:set-cookie2?|location|content-(?:length|type|disposition|encoding)|x-[a-z-]{2,30}|refresh|host|link"
-        r"|access-control-[a-z-]{5,30}|transfer-encoding|clear-site-data|bcc|cc|to) ?:",
+        r"|access-control-[a-z-]{5,30}|transfer-encoding|clear-site-data|bcc|cc|to|rcpt to|mail from) ?:|[\r\n][a-z][0-9]{3} (?:capability|fetch|list|login|logout|select) ?",
         ("\r", "\n"), _LINES,
     ),
     Rule(1005, "header-in-body", CRITICAL, r"[\r\n](?:set-cookie2?|bcc) ?: ?[^ ]", ("set-cookie", "bcc:", "bcc :"), BODY),
@@ -102,26 +65,27 @@ RULES: tuple[Rule, ...] = (
         1101, "path-traversal", CRITICAL, r"^[^ '\"<>(\n]{0,100}(?:\.{2,4}[/\\]{1,4}){2}|\.\.;/|(?:\.{2,4}[/\\]{1,4}){4}",
         ("../", "..\\", "..;/"),
     ),
-    Rule(1102, "path-traversal-coded", CRITICAL, r"\.\.(?:%(?:25){0,2}(?:2f|5c)|%c0%af|%c1%9c|%u2215)", ("..%",)),
+    Rule(1102, "path-traversal-coded", CRITICAL, r"\.\.(?:%(?:25){0,2}(?:2f|5c)|%c0%(?:af|2f|5c)|%c1%9c|%u(?:2215|2216|efc8|f025))|(?:%c0)?%2e%c0%2e|\xc0\.\xc0\.",
+         ("..%", "%2e%c0%2e", "\xc0.\xc0.")),
     Rule(
         1103, "system-file", CRITICAL,
-        r"/etc/(?:passwd|shadow|group|gshadow|sudoers|issue|cron\.d/|master\.passwd)\b|/proc/(?:self|version|cpuinfo|[0-9]{1,6}/)"
-        r"|\bboot\.ini\b|\bwin\.ini\b|[/\\]system\.ini\b|drivers[/\\]etc[/\\]hosts|config[/\\]sam\b|(?:web|meta)-inf/"
-        r"|/\.ssh/|\.bash_history\b|\bid_(?:rsa|dsa|ed25519)\b|usr/local/lib/php|\.htpasswd\b|/\.aws/credentials",
-        ("/etc/", "/proc/", ".ini", "etc\\hosts", "etc/hosts", "\\sam", "/sam", "-inf/", "/.ssh/", "_history", "id_rsa",
+        r"/etc/(?:passwd|shadow|group|gshadow|sudoers|issue|cron\.d/|master\.passwd)\b|/proc/(?:version$|cpuinfo$|(?:self|[0-9]{1,6})/(?:environ|cmdline|fd/|maps|stat|root|exe|cwd|mounts|task))"
+        r"|\bboot\.ini\b|\bwin\.ini\b|[/\\]system\.ini\b|drivers[/\\]etc[/\\](?:hosts|services|networks)\b|inetpub[/\\]wwwroot[/\\]|[a-z]\$[/\\]users[/\\]|config[/\\]sam\b|(?:web|meta)-inf/"
+        r"|/\.ssh/(?:id_|authorized|known_)|\.bash_history\b|\bid_(?:rsa|dsa|ed25519)\b|usr/local/lib/php|\.htpasswd\b|/\.aws/credentials",
+        ("/etc/", "/proc/", ".ini", "drivers\\etc", "drivers/etc", "inetpub/", "inetpub\\", "$\\users", "$/users", "\\sam", "/sam", "-inf/", "/.ssh/", "_history", "id_rsa",
          "id_dsa", "id_ed25519", "local/lib/php", ".htpasswd", "/.aws/"),
     ),
     Rule(
-        1104, "system-path", CRITICAL, r"^(?:file:/{0,3})?[./\\]{0,60}(?:etc/hosts|var/log/[a-z0-9/.-]{3,60})$",
-        ("etc/hosts", "var/log/"),
+        1104, "system-path", CRITICAL, r"^(?:file:/{0,3})?[./\\]{0,60}(?:etc/hosts|var/log/[a-z0-9/.-]{3,60})$|^(?:file:/{0,2})?/etc/(?:\./)?(?:hosts|services|hostname|fstab|crontab|resolv\.conf|passwd|ssh/[a-z0-9_]{1,40}|(?:nginx|apache2|httpd|mysql|php)/[a-z0-9/._-]{1,60})$",
+        ("etc/hosts", "/etc/", "var/log/"),
     ),
     # -- 1200: paths that scanners ask for
     Rule(
-        1201, "hidden-file", CRITICAL, rf"/\.(?:{_DOTFILES})(?:$|[/._~-])|/\.profile(?:$|[/~])|/\.[^/]{{1,60}}\.sw[op]$", ("/.",), PATH,
+        1201, "hidden-file", CRITICAL, rf"/\.(?:{DOTFILES})(?:$|[/._~-])|/\.profile(?:$|[/~])|/\.[^/]{{1,60}}\.sw[op]$", ("/.",), PATH,
     ),
     Rule(
         1202, "backup-file", CRITICAL,
-        rf"\.{_SOURCES}(?:~|\.(?:bak|old|orig|save|sw[op]|tmp|copy|backup|[0-9]))$|\.(?:bak|sw[op]|mdb)$"
+        rf"\.{SOURCES}(?:~|\.(?:bak|old|orig|save|sw[op]|tmp|copy|backup|[0-9]))$|\.(?:bak|sw[op]|mdb)$"
         r"|\.sqlite3?$|\.sql(?:\.(?:gz|zip|bz2|xz|7z|tar))?$"
         r"|/(?:backup|dump|database|db|www|site|htdocs|wwwroot|public_html)s?[0-9_-]{0,16}\.(?:zip|tar|gz|tgz|rar|7z|bz2)(?:\.gz)?$"
         r"|/wp-config\.(?:old|bak|txt|save)",
@@ -149,72 +113,79 @@ RULES: tuple[Rule, ...] = (
         r"sqlmap|nikto|nuclei|nmap scripting|masscan|wpscan|dirbuster|gobuster|fuzz faster u fool|wfuzz|feroxbuster|acunetix"
         r"|arachni|w3af|openvas|nessus|havij|zgrab|^hydra|whatweb|commix|jaeles|dalfox|xsser|netsparker|qualys|burpcollab"
         r"|appscan|webinspect|joomscan|droopescan|sqlninja|zmeu|morfeus|l9explore|l9tcpid|httpx -|grendel|skipfish|vega/|dirb/"
-        r"|paros/|zaproxy|owasp zap|xspider|whatwaf|wafw00f|tplmap|nosqlmap|ghauri|xray/|crlfuzz|dirsearch|ffuf",
+        r"|paros/|zaproxy|owasp zap|xspider|whatwaf|wafw00f|tplmap|nosqlmap|ghauri|xray/|crlfuzz|dirsearch|ffuf|\.nasl\b",
         ("sqlmap", "nikto", "nuclei", "nmap", "masscan", "wpscan", "dirb", "buster", "fuzz", "acunetix", "arachni", "w3af",
          "openvas", "nessus", "havij", "zgrab", "hydra", "whatw", "commix", "jaeles", "dalfox", "xsser", "netsparker", "qualys",
          "burpcollab", "appscan", "webinspect", "joomscan", "droopescan", "sqlninja", "zmeu", "morfeus", "l9", "httpx",
          "grendel", "skipfish", "vega/", "paros/", "zap", "xspider", "wafw00f", "tplmap", "nosqlmap", "ghauri", "xray/",
-         "dirsearch", "ffuf"),
+         "dirsearch", "ffuf", ".nasl"),
         AGENT,
     ),
     # -- 2000: SQL
     Rule(
         2001, "sql-union", CRITICAL,
         r"\bunion(?: all| distinct)?[ (+]{1,4}select[ (+]{1,4}(?:null|[0-9'\"@*~-]|all |distinct |[a-z_0-9.]{1,40} ?[(,]"
-        r"|[a-z_.0-9]{1,40} (?:from|into) )",
+        r"|[a-z_.0-9]{1,40} (?:from|into) )|['\"0-9)] ?union(?: all| distinct)? select ?/?$",
         ("union ", "union(", "union+"),
     ),
     Rule(
         2002, "sql-condition-after-quote", CRITICAL,
-        r"['\"`][ )]{0,4}(?:or|and|xor|\|\||&&|div|rlike)[ (!]{0,4}(?:[0-9]{1,12}(?:x[0-9a-f]{1,16})?|['\"][^'\"]{0,24}['\"]"
-        r"|[a-z_]{2,20}\([^)]{0,20}\)) ?\)?(?:[=<>!]{1,3}|like |in ?\(|is (?:not )?null|between )[ (]{0,3}['\"0-9a-z@(]",
+        r"['\"`][ )]{0,4}(?:or|and|xor|\|\||&&|div|rlike)[ (!]{0,4}(?:[0-9.]{1,12}(?:x[0-9a-f]{1,16})?|['\"][^'\"]{0,24}['\"]"
+        r"|[a-z_]{2,20}\([^)]{0,20}\)) ?\)?(?:[=<>!]{1,3}|like |in ?\(|is (?:not )?null|between )[ (]{0,3}['\"0-9a-z@(]"
+        r"|['\"`][ )]{0,4}(?:or|and) [a-z_.]{1,20} ?(?:like ['\"]%|= ?[a-z_.'\"0-9]{1,12} ?(?:--|#))",
         ("'", '"', "`"),
     ),
     Rule(
         2003, "sql-condition", CRITICAL,
         r"\b(?:or|and)[ (]{1,3}(?:(?:[0-9]{1,12}|0x[0-9a-f]{1,12}|'[^']{0,12}') ?(?:=|like |rlike |<=>|!=)[ (]{0,3}"
         r"(?:[0-9]|'|select )"
-        rf"|{_SQL_CALLS}\([0-9a-z',]{{0,20}}\) ?=)|^-?[0-9]{{1,10}}['\")]{{0,3}} ?(?:or|and) [0-9]{{1,10}} ?[<>] ?[0-9]",
+        rf"|{SQL_CALLS}\([0-9a-z',]{{0,20}}\) ?=)|^-?[0-9]{{1,10}}['\")]{{0,3}} ?(?:or|and) [0-9]{{1,10}} ?[<>] ?[0-9]",
         (" or", " and", ")or", ")and", "'or", "'and", "\"or", "\"and", "or(", "and(", "or ", "and "),
     ),
     Rule(
         2004, "sql-constant-condition", CRITICAL,
         r"['\"0-9)] ?(?:or|and|\|\|)[ (]{1,2}(?:true|false|not false)\b ?(?:--|#|/\*|;|$)|['\"]=['\"]{1,2}(?:or|and)\b|['\"0-9)]xor[ (]"
-        r"|['\"] ?(?:or|and) (?:not )?(?:[0-9]{1,6}|'[^']{1,10}') ?(?:--[ +-]{0,2}$|# ?$|/\*|;$)|\|\|['\"][^'\"]{0,10}['\"] ?=",
+        r"|['\"] ?(?:or|and) (?:not )?(?:[0-9]{1,6}|'[^']{1,10}') ?(?:--[ '\"+-]{0,3}$|# ?$|/\*|;$)|\|\|['\"][^'\"]{0,10}['\"] ?=",
         (" true", "(true", " false", "(false", " not ", "='", '="', "xor ", "xor(", " or", " and", "'or", "'and", '"or', '"and', "||'", '||"'),
     ),
     Rule(
-        2005, "sql-comment-after-quote", CRITICAL, r"['\"`][ );]{0,3}(?:--[ +-]{0,3}(?:$|['\"])|# ?$|/\*)",
+        2005, "sql-comment-after-quote", CRITICAL, r"['\"`][ );]{0,3}(?:--[ +-]{0,3}$|# ?$|/\*)|^[^ '\"`]{0,40}['\"`][ );]{0,3}--[ +-]{0,3}['\"]$",
         ("--", "#", "/*"),
     ),
     Rule(
         2006, "sql-second-statement", CRITICAL,
-        rf"^[^\n]{{0,32}}['\"0-9)] ?\)?; ?{_SQL_WORDS}|^'?; ?{_SQL_WORDS}|['\"] ?\)?; ?{_SQL_WORDS}[^\n]{{0,100}}--",
+        rf"^[^\n]{{0,32}}['\"0-9)] ?\)?; ?{SQL_WORDS}|^'?; ?{SQL_WORDS}|['\"] ?\)?; ?{SQL_WORDS}[^\n]{{0,100}}--",
         (";",),
     ),
     Rule(
+        2014, "sql-second-select", CRITICAL,
+        r"(?:^|['\"0-9)] ?\)?); ?select (?:[*(@'\"~-]|null\b|[0-9]{1,8} ?(?:[,;-]|$)|[a-z_0-9.]{1,24}\(|[a-z_0-9.,]{1,24} from [a-z_0-9.]{1,24}(?:$|;|-|#| where ))",
+        ("; select ", ";select "),
+    ),
+    Rule(
         2007, "sql-delay", CRITICAL,
-        r"(?:\b(?:and|or|select|xor|if)|[,'\"|(])[ (]{0,4}sleep ?\( ?[0-9.]{1,6} ?\)|pg_sleep ?\(|benchmark ?\( ?[0-9]{4}"
-        r"|waitfor delay ['\"]|dbms_pipe\.receive|dbms_lock\.sleep",
-        ("sleep(", "sleep (", "benchmark(", "benchmark (", "waitfor ", "dbms_"),
+        r"(?:\b(?:and|or|select|xor|if)|[,'\"|(])[ (]{0,4}sleep ?\( ?[0-9.]{1,6} ?\)|['\"]\)?; ?sleep ?\(|\bsleep ?\( ?[0-9.]{1,6} ?\) ?(?:#|--|/\*)|pg_sleep ?\(|benchmark ?\( ?[0-9]{4}"
+        r"|waitfor delay ['\"]|dbms_pipe\.receive|dbms_lock\.sleep|user_lock\.sleep ?\(",
+        ("sleep(", "sleep (", "benchmark(", "benchmark (", "waitfor ", "dbms_", "user_lock.sleep(", "user_lock.sleep ("),
     ),
     Rule(
         2008, "sql-catalogue", CRITICAL,
-        r"information_schema|sqlite_master|pg_catalog\.|[ .(\[]sys(?:objects|columns)\b|\bmysql\.user\b|\bv\$version|@@version"
+        r"information_schema['\"`\])]{0,2} ?\.|from ['\"`\[(]?information_schema|sqlite_master|pg_catalog\.|[ .(\[]sys(?:objects|columns)\b|\bmysql\.user\b|\bv\$version|@@version"
         r"|@@datadir|xp_cmdshell|xp_dirtree|sp_executesql|sp_configure|utl_http\.|utl_inaddr|load_file ?\(|into (?:out|dump)file ?['\"]"
         r"|extractvalue ?\( ?[0-9'\"]|updatexml ?\( ?[0-9'\"]|pg_read_file|lo_import ?\(|to program ['\"]",
         ("_schema", "sqlite_master", "pg_", " sysobjects", ".sysobjects", "(sysobjects", "[sysobjects", " syscolumns", ".syscolumns", "(syscolumns", "[syscolumns", "mysql.user", "v$version", "@@", "xp_", "sp_", "utl_", "load_file", "file'", 'file"', "file '", 'file "', "extractvalue(", "extractvalue (", "updatexml(", "updatexml (", "lo_import", "to program"),
     ),
     Rule(
-        2009, "sql-functions", ERROR, _SQL_FUNCTIONS,
+        2009, "sql-functions", ERROR, SQL_FUNCTIONS,
         ("concat(", "concat (", "char(", "char (", "ascii(", "ascii (", "substr(", "substr (", "substring(", "substring (",
          "convert(", "convert (", "cast(", "cast (", "json_keys", "sysdate(", "sysdate (", "procedure analyse"),
     ),
     Rule(
         2010, "sql-subquery", CRITICAL,
         r"(?:\b(?:and|or|in|exists|not|like|rlike|regexp|if|case|substring|ascii|count|xor|cast|convert)|[=<>|,+'-]) ?\({1,4} ?select[ (]"
-        r"|^\(?select case when",
-        ("select ", "select("),
+        r"|^\(?select case when|^select ?[~@^!+\\-][^ ]{0,24}from[`'\"(]|select count ?\( ?\* ?\) ?from [a-z_.]{2,40} as [a-z0-9]{1,8},"
+        r"|case when \(?[0-9]{1,8} ?= ?[0-9]{1,8}\)? then|\b(?:i?if|elt|make_set) ?\( ?[0-9]{2,8} ?= ?[0-9]{2,8} ?[,)]|regexp_substring ?\( ?repeat ?\(",
+        ("select ", "select(", "from`", "from'", 'from"', "from(", "case when ", "if(", "if (", "elt(", "elt (", "make_set(", "make_set (", "regexp_substring(", "regexp_substring ("),
     ),
     Rule(
         2011, "sql-order", CRITICAL,
@@ -222,19 +193,25 @@ RULES: tuple[Rule, ...] = (
         ("order by", "group by", "having "),
     ),
     Rule(
-        2012, "sql-concatenation", CRITICAL, r"['\"] ?\|\| ?\(? ?(?:select|utl_|dbms_|pg_|chr\(|user\b)", ("||",),
+        2012, "sql-concatenation", CRITICAL, r"['\"] ?\|\| ?\(? ?(?:select|utl_|dbms_|pg_|chr\(|user\b)|(?:\|\||&&) ?[0-9]{1,8} ?={1,3} ?[0-9]", ("||", "&&"),
     ),
     Rule(2013, "sql-statement", WARNING, r"^ ?select [^;]{1,80} from [a-z_.]{2,40}(?: where | limit |;|--)", ("select ",)),
     Rule(
         2020, "nosql-operator", CRITICAL,
         r"\[ ?\$(?:ne|gte?|lte?|regex|where|n?in|exists|eq|not|or|and)\]|^\$(?:ne|where|regex|function|accumulator|expr)$"
-        r"|\{ ?['\"]?\$(?:gt|ne|regex|where|lt|nin)['\"]? ?: ?(?:''|\"\"|null|\{|true|['\"]? ?['\"]?\}|\})|['\"] ?; ?return (?:true|1)\b",
-        ("$", "return "),
+        r"|\{ ?['\"]?\$(?:gt|ne|regex|where|lt|nin)['\"]? ?: ?(?:''|\"\"|null|\{|true|['\"]? ?['\"]?\}|\})|['\"] ?; ?return (?:true|1)\b"
+        r"|\$where['\"]? ?:|, ?['\"]?\$(?:n?or|and|comment) ?: ?['\"\[{]|^\{ ?['\"]?\$(?:ne|[gl]te?|n?in|eq|exists|regex)['\"]? ?:[^{}]{1,40}\}$|new date ?\( ?\) ?;? ?\} ?while ?\(",
+        ("$", "return ", "while(", "while ("),
+    ),
+    Rule(
+        2030, "ldap-filter", CRITICAL,
+        r"\((?:&|\|) ?\((?:[!&|]\()?[a-z]{1,24}[~<>]?=|^[^ (\n]{0,40}\) ?\( ?(?:[&|!](?:\(|\)|$)|[a-z]{2,24}[~<>]?=)|^\*?\(? ?\|? ?\(?(?:object(?:class|category)|userpassword)=\*|[a-z]{2,24}:(?:2\.5\.13|1\.2\.840)\.[0-9.]{1,30}:?=",
+        ("(&", "(|", ")(", ") (", "objectclass=*", "objectcategory=*", "userpassword=*", ":2.5.13.", ":1.2.840."),
     ),
     Rule(2101, "sql-statement-anywhere", CRITICAL, r"\bselect [^;]{1,40} from [a-z_.]", ("select ",), level=2),
     # -- 3000: scripts
     Rule(3001, "script-tag", CRITICAL, r"</? ?script\b", ("<script", "</script", "< script", "</ script")),
-    Rule(3002, "event-handler", CRITICAL, rf"[ \"'`/;\x09\x0a\x0c\x0d]{_HANDLER}", (" on", '"on', "'on", "/on", "`on", ";on", "\ton", "\non", "\ron", "\x0con")),
+    Rule(3002, "event-handler", CRITICAL, rf"[ \"'`/;\x09\x0a\x0c\x0d]{HANDLER}", (" on", '"on', "'on", "/on", "`on", ";on", "\ton", "\non", "\ron", "\x0con")),
     Rule(
         3003, "script-scheme", CRITICAL,
         r"(?:j ?a ?v ?a|v ?b|live) ?s ?c ?r ?i ?p ?t ?:[^ ]{0,60}[(=/`]", ("t:", "t :"),
@@ -261,35 +238,46 @@ RULES: tuple[Rule, ...] = (
     Rule(3010, "dialogue", WARNING, r"\b(?:alert|confirm|prompt)[(`](?:[0-9'\"/`]|document|window|location|string\.|this)",
          ("alert(", "alert`", "confirm(", "confirm`", "prompt(", "prompt`")),
     Rule(3011, "utf-7", CRITICAL, r"\+adw-[a-z/]{1,10}", ("+adw-",)),
+    Rule(
+        3012, "call-by-name", CRITICAL,
+        r"\b(?:alert|confirm|prompt)(?:\?\.|\??\.(?:call|apply|bind))\(|\((?:alert|confirm|prompt)\) ?[(`]|\bdocument\??\.?\[ ?['\"`](?:cookie|domain|write)"
+        r"|(?:window|self|top|parent|frames|globalthis|this\)\(\))\[ ?['\"`/][^\]]{1,40}\] ?[(`]|document\?\.cookie",
+        (".call(", ".apply(", ".bind(", "?.(", "alert)", "confirm)", "prompt)", "document[", "document?", "document.[",
+         "window[", "self[", "top[", "parent[", "frames[", "globalthis[", ")()["),
+    ),
     Rule(3101, "element", CRITICAL, r"</?[a-z!]", ("<",), QUERY | COOKIES | HEADERS, 2),
     # -- 4000: commands
     Rule(
         4001, "command-after-separator", CRITICAL,
-        rf"(?:[;|&]|\$\(|[<>]\(|\{{) ?(?:/(?:usr/)?s?bin/)?{_COMMAND}"
-        rf"|(?:[;|&]|\| |[^a-z ][;&] |^[;&] |\$\(){_BARE}|\{{[a-z]{{2,8}},[/-]",
+        rf"(?:[;|&]|\$\(|[<>]\(|\{{) ?(?:/(?:usr/)?s?bin/)?{COMMAND}"
+        rf"|(?:[;|&]|\| |[^a-z ][;&] |^[;&] |\$\(){BARE}|\{{[a-z]{{2,8}},[/-]",
         (";", "|", "&", "$(", "<(", ">(", "{"), _ALL & ~AGENT,
     ),
-    Rule(4007, "command-in-backticks", CRITICAL, rf"(?:^|[^ \n(])`(?: ?(?:/(?:usr/)?s?bin/)?{_COMMAND}|(?:id|ls) ?$)", ("`",), _ALL & ~AGENT),
+    Rule(4007, "command-in-backticks", CRITICAL, rf"(?:^|[^ \n(`])`(?: ?(?:/(?:usr/)?s?bin/)?{COMMAND}|(?:id|ls) ?$)", ("`",), _ALL & ~AGENT),
     Rule(
         4006, "command-line", CRITICAL,
-        r"^ ?(?:cat /[a-z][a-z0-9/._*?-]{0,80} ?$|(?:wget|curl) (?:-[a-z]{1,4} )?https?://|busybox |(?:ba)?sh -[ic] |python[23]? -c ?['\"]|perl -e ?['\"]|rm -rf )",
-        ("cat /", "wget ", "curl ", "busybox ", "sh -", " -c", "perl -e", "rm -rf"), _ALL & ~PATH & ~AGENT,
+        r"^['\" ]?(?:cat /[a-z][a-z0-9/._*?-]{0,80} ?$|(?:head|tail|tac|nl|od|xxd|less|more|strings|g?zcat|gunzip -c|zstdcat|bzcat|xzcat) /(?:etc|var|proc)/|(?:wget|curl) (?:-[a-z]{1,4} )?https?://|busybox |(?:ba)?sh -[ic] |python[23]? -c ?['\"]|perl -e ?['\"]|rm -rf )",
+        ("cat /", "/etc/", "/var/", "/proc/", "wget ", "curl ", "busybox ", "sh -", " -c", "perl -e", "rm -rf"), _ALL & ~PATH & ~AGENT,
     ),
     Rule(
         4002, "command-after-line-break", CRITICAL,
-        rf"[\r\n](?:{_BIN}|(?:id|whoami|uname -a|ls -la?|cat /[a-z/]{{1,40}}) ?$)", ("\r", "\n"), QUERY | COOKIES,
+        rf"[\r\n] ?(?:{BIN}|(?:id|whoami|env|set|uname -a|ls -la?|cat /[a-z/]{{1,40}})[ ;|&\r\n]{{0,3}}$|ping -[a-z] [0-9])", ("\r", "\n"), QUERY | COOKIES,
     ),
     Rule(4003, "shellshock", CRITICAL, r"^ ?\(\) ?\{", ("()",)),
     Rule(
         4004, "shell", CRITICAL,
-        rf"(?:^|[^!a-z]){_BIN}|/dev/(?:tcp|udp)/|\$\{{?ifs\b|/\?\?\?/|>& ?/dev/|0>&1|\| ?(?:ba|z)?sh ?(?:$|[;|&-])"
-        r"|;[a-z]{1,6}['\"]{2}[a-z]{1,6} ?/",
-        ("bin/", "/dev/", "$ifs", "${ifs", "/???/", "0>&1", "| sh", "|sh", "| bash", "|bash", "| zsh", "|zsh", "''", '""'),
+        rf"(?:^|[;|&`(<>='\",\r\n\x00$]|\\[nr]) ?{BIN}|{BIN} (?:-|/|<|['\"])|/dev/(?:tcp|udp)/|\$\{{?ifs\b|/\?\?\?/|>& ?/dev/|0>&1|\| ?(?:ba|z)?sh ?(?:$|[;|&-])"
+        r"|;[a-z]{1,6}['\"]{2}[a-z]{1,6} ?/|[?*]assw[d?*]|/passw[?*]|/(?:et\?|e\?c|\?tc)/|/pa[?*]{1,2}s?wd|/etc\$[a-z0-9@*]{1,12}/|[?*]/passwd",
+        ("bin/", "/dev/", "$ifs", "${ifs", "/???/", "0>&1", "| sh", "|sh", "| bash", "|bash", "| zsh", "|zsh", "''", '""', "?assw", "*assw", "passw?", "passw*", "/et?/", "/e?c/", "/?tc/", "/pa?", "/pa*", "/etc$", "?/passwd", "*/passwd"),
     ),
     Rule(
         4005, "windows-shell", CRITICAL,
         r"\bcmd(?:\.exe)? ?/[ck] |powershell(?:\.exe)? (?:-[a-z]{1,20} |iex)|net\.webclient|downloadstring ?\(|\biex ?\(|certutil -"
         r"|bitsadmin /|mshta http|rundll32 |regsvr32 /", ("cmd /", "cmd/", "cmd.exe", "powershell ", "powershell.exe", ".webclient", "downloadstring(", "downloadstring (", "iex(", "iex (", "certutil -", "bitsadmin /", "mshta http", "rundll32 ", "regsvr32 /"),
+    ),
+    Rule(
+        4008, "server-side-include", CRITICAL, r"<!-- ?# ?(?:exec|include|echo|config|printenv|fsize|flastmod|set|if) ?(?:[a-z]{2,12} ?=|--)|<esi:(?:include|inline|debug|vars)\b",
+        ("<!--#", "<!-- #", "<esi:"),
     ),
     Rule(4101, "shell-characters", CRITICAL, r"[`|]|;[ ]?[a-z/]|&&|\$\(", ("`", "|", ";", "&&", "$("), QUERY, 2),
     # -- 5000: templates and expressions
@@ -305,10 +293,10 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         5004, "template-objects", CRITICAL,
-        r"\{\{ ?config(?: ?\}\}|\.items|\.from_|\[)|\{\{ ?_self\b|\{\{ ?(?:lipsum|cycler|joiner|namespace|url_for|get_flashed_messages)[.( \[]"
-        r"|request ?\| ?attr|request\.application|app\.request\.|\| ?attr ?\( ?['\"]|\| ?(?:map|filter|sort|reduce) ?\( ?['\"](?:system|exec"
+        r"\{\{ ?config(?: ?\}\}|\.items|\.from_|\[)|\{%[^%]{1,40}config\.(?:iter)?items|\{\{ ?dump ?\(|\{\{[^}]{0,24}\.(?:class|mro|subclasses)[.(]|\{ ?\$smarty\.|\{\{ ?_self\b|\{\{ ?(?:lipsum|cycler|joiner|namespace|url_for|get_flashed_messages)[.( \[]"
+        r"|request ?\| ?attr|request\.application\.|app\.request\.|\| ?attr ?\( ?['\"]|\| ?(?:map|filter|sort|reduce) ?\( ?['\"](?:system|exec"
         r"|passthru|popen|shell_exec)|\.registerundefinedfilter|os\.popen|\{% ?import os",
-        ("{{", "|", "request|", "request |", "request.", "os.popen", ".registerundefined", "{%"),
+        ("{{", "|", "{$smarty", "{ $smarty", "request|", "request |", "request.", "os.popen", ".registerundefined", "{%"),
     ),
     Rule(
         5005, "smarty", CRITICAL, r"\{/?php\}|smarty_internal|\{ ?(?:system|exec|passthru|shell_exec|eval) ?\( ?['\"]",
@@ -329,14 +317,14 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         5008, "ruby-templates", CRITICAL,
-        r"<%[=-]? ?(?:system|exec|`|file\.|io\.|dir\.|open ?\(|%x|global\.|process\.)|#\{ ?(?:[`%@]|system|exec|file\.|io\.|root\.process)",
+        r"<%[=-]? ?(?:system|exec|`|file\.|io\.|dir\.|open ?\(|%x|global\.|process\.)|#\{ ?(?:[`%@]|require\.|system|exec|file\.|io\.|root\.process)",
         ("<%", "#{"),
     ),
     Rule(
         5009, "javascript-objects", CRITICAL,
-        r"constructor\.constructor|constructor ?\( ?['\"]return|process\.(?:mainmodule|binding|exit)\b|mainmodule\.require|child_process"
-        r"|global\.process|_\$\$nd_func|require ?\( ?['\"](?:fs|vm|net|os)['\"] ?\) ?\.",
-        ("constructor.", "constructor(", "constructor (", "process.", ".process", "child_process", ".require", "_$$nd", "require(", "require ("),
+        r"constructor\.constructor|constructor ?\( ?['\"]return|process\.(?:mainmodule|binding)\b|process\.exit ?\(|mainmodule\.require|['\"`](?:node:)?child_process['\"`]|child_process\.(?:exec|spawn|fork)[a-z]{0,8} ?\("
+        r"|global\.process|_\$\$nd_func|\bprocess ?\[ ?['\"]?(?:env|mainmodule|binding|req)|require\[|require ?\( ?['\"](?:fs|vm|net|os)['\"] ?\) ?\.",
+        ("constructor.", "constructor(", "constructor (", "process.", ".process", "child_process", ".require", "_$$nd", "process[", "process [", "require[", "require(", "require ("),
     ),
     Rule(5010, "call-in-expression", CRITICAL, r"\$\{ ?(?:@|(?:alert|confirm|prompt|print|system|exec|eval|passthru) ?\()", ("${",)),
     # -- 6000: code
@@ -344,15 +332,17 @@ RULES: tuple[Rule, ...] = (
         6001, "php-tag", CRITICAL, r"<\?(?:php\b|= ?[`$(a-z]|[ \r\n]{0,4}(?:echo|eval|system|passthru|phpinfo|exec|assert|print)\b)", ("<?",),
     ),
     Rule(
-        6002, "php-wrapper", CRITICAL, r"\b(?:php|phar|expect|zip|zlib|glob|ogg|ssh2(?:\.[a-z]{2,6})?)://|data://text",
-        ("php://", "phar://", "expect://", "zip://", "zlib://", "glob://", "ogg://", "ssh2:", "ssh2.", "data://"),
+        6002, "php-wrapper", CRITICAL, r"\b(?:php|phar|expect|zip|zlib|glob|ogg|ssh2(?:\.[a-z]{2,6})?)://|data://text|data:[^,;]{0,40};base64,pd9w",
+        ("php://", "phar://", "expect://", "zip://", "zlib://", "glob://", "ogg://", "ssh2:", "ssh2.", "data://", ";base64,pd9w"),
     ),
     Rule(
         6003, "php-function", CRITICAL,
-        r"\bphpinfo ?\( ?\)|\b(?:system|exec|passthru|popen) ?\( ?['\"$]|\bshell_exec ?\(|\bproc_open ?\(|\bpcntl_exec|\bgzinflate ?\("
-        r"|\beval ?\( ?(?:base64|\$_|gz|compile|atob|string|request|unescape)|\bassert ?\( ?\$_|call_user_func|[/\\]invokefunction|create_function ?\("
+        r"\bphpinfo ?\( ?\)|(?:^|[^.\w])(?:system|exec|passthru|popen) ?\( ?(?:['\"$]|(?:whoami|id|ls|pwd|uname|cat|dir)[ )])|\(?['\"](?:system|passthru|exec|shell_exec|assert|popen)['\"]\)? ?\(|\((?:system|passthru|exec|shell_exec|assert)\) ?\("
+        r"|\b(?:exit|die|print|echo|print_r|var_dump|printf)[ (]{1,2}(?:md5|sha1|phpversion|php_uname) ?\(|\bchr ?\([0-9]{1,3}\) ?\. ?chr ?\(|\bshell_exec ?\(|\bproc_open ?\(|\bpcntl_exec|\bgzinflate ?\("
+        r"|\beval ?\( ?(?:base64|\$[a-z_]|gz|compile|atob|string|request|unescape|chr ?\(|str_rot|['\"](?:echo|print|system|return)\b)|\bassert ?\( ?\$_|call_user_func|[/\\]invokefunction|create_function ?\("
         r"|base64_decode ?\(",
-        ("phpinfo(", "phpinfo (", "system(", "system (", "exec(", "exec (", "passthru(", "passthru (", "popen(", "popen (",
+        ("system)", "passthru'", 'passthru"', "passthru)", "exec'", 'exec"', "exec)", "assert'", 'assert"', "assert)", "popen'", 'popen"',
+         "system'", 'system"', "md5(", "md5 (", "sha1(", "sha1 (", "phpversion(", "phpversion (", "php_uname(", "php_uname (", "chr(", "chr (", "phpinfo(", "phpinfo (", "system(", "system (", "exec(", "exec (", "passthru(", "passthru (", "popen(", "popen (",
          "shell_exec", "proc_open", "gzinflate(", "gzinflate (", "eval(", "eval (", "assert(", "assert (", "create_function",
          "base64_decode", "pcntl_", "call_user", "/invokefunction", "\\invokefunction"),
     ),
@@ -361,8 +351,8 @@ RULES: tuple[Rule, ...] = (
     Rule(6006, "php-superglobal", ERROR, r"\$_(?:get|post|request|server|cookie|files|session) ?\[", ("$_",)),
     Rule(6007, "prototype-pollution", CRITICAL, r"\b__proto__\b|\bconstructor\[prototype|constructor\.prototype\.", ("__proto__", "constructor[", "constructor.")),
     Rule(
-        6008, "python-code", CRITICAL, r"\b__import__ ?\(|\bos\.(?:system|popen) ?\(|import os ?;|compile ?\( ?['\"]import|pickle\.loads ?\(",
-        ("__import__", "os.", "import ", "compile(", "compile (", "pickle."),
+        6008, "python-code", CRITICAL, r"\b__import__ ?\(|\bos\.(?:system|popen) ?\(|import os ?;|compile ?\( ?['\"]import|pickle\.loads ?\(|!!python/(?:object|name|module)",
+        ("__import__", "os.", "import ", "compile(", "compile (", "pickle.", "!!python"),
     ),
     Rule(6009, "php-options", CRITICAL, r"allow_url_include|auto_prepend_file", ("allow_url_", "auto_prepend")),
     Rule(6010, "remote-file", CRITICAL, r"^(?:https?|ftp)://[^ ?]{1,120}\.(?:txt|inc|php[0-9]?|dat)(?:\?$|\x00)", (".txt", ".inc", ".php", ".dat"), QUERY | BODY | COOKIES),
@@ -374,7 +364,7 @@ RULES: tuple[Rule, ...] = (
         6012, "program-upload", CRITICAL, r"\.(?:php[0-9]?|phtml|phar|pht|jspx?|aspx?|ashx|asa|cgi|htaccess|war)(?:[.;% \x00][^/]{0,20})?$",
         (".ph", ".jsp", ".as", ".cgi", ".htaccess", ".war"), FILES,
     ),
-    Rule(6013, "xml-entity", CRITICAL, r"<!entity [^>]{0,80}(?:system|public)|<!doctype [^>\[]{0,80}\[", ("<!",)),
+    Rule(6013, "xml-entity", CRITICAL, r"<!entity [^>]{0,80}(?:system|public)|<!doctype [^>\[]{0,80}\[|<!\[cdata\[ ?[<>]\]\]>|<!doctype [a-z0-9:_.-]{1,40} system ['\"](?:/|\.|[a-z]{2,8}:/)", ("<!",)),
     # -- 7000: requests that the backend is made to send
     Rule(
         7001, "cloud-metadata", CRITICAL,
@@ -387,6 +377,11 @@ RULES: tuple[Rule, ...] = (
         r"://(?:localhost|127\.[0-9.]{1,11}|0\.0\.0\.0|\[::1?\]|\[::ffff:[0-9a-f.:]{2,20}\])(?::(?:22|23|25|2375|2379|3306|5432|6379|8500|9200"
         r"|11211|27017|10250)(?:/|$)|/(?:server-status|actuator))",
         ("://localhost", "://127.", "://0.0.0.0", "://[::"), _ALL & ~PATH & ~HEADERS,
+    ),
+    Rule(
+        7005, "call-back", CRITICAL,
+        r"\.(?:burpcollaborator\.net|interact\.sh|oast\.(?:me|fun|pro|live|site|online)|oastify\.com|dnslog\.cn|ceye\.io|bxss\.me|xss\.ht)\b",
+        (".burpcollaborator", ".interact.sh", ".oast.", ".oastify", ".dnslog.", ".ceye.", ".bxss.", ".xss.ht"),
     ),
     Rule(
         7004, "local-address", WARNING, r"^ ?https?://(?:localhost|127\.[0-9.]{1,11}|0\.0\.0\.0|\[::1?\])(?:[:/]|$)",

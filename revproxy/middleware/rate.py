@@ -12,14 +12,14 @@ Rules of this module:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 from twisted.internet.defer import CancelledError, Deferred
 
-from revproxy.config.ratelimit import RateLimit
+from revproxy.config.ratelimit import RateLimit, limit_names
 from revproxy.fault import HANDLER_FAILED, RATE_LIMITED, ProtocolError
 from revproxy.keys import key_reader
 from revproxy.limits.client import address_counter
@@ -43,25 +43,8 @@ def compile_limits(written: Iterable[RateLimit], base: str = ".", before: Iterab
     :raises ValueError: when a callable can't be found, or is none that gives a key at once.
     """
     found, others = tuple(written), tuple(before)
-    made = names((*others, *found))[len(others) :]
+    made = limit_names((*others, *found))[len(others) :]
     return [_limit(each, name, base) for each, name in zip(found, made, strict=True)]
-
-
-def names(written: Sequence[RateLimit]) -> list[str]:
-    """What clients know limits by: as written, or made from the rate's time, with a number from the second on."""
-    taken = {each.name for each in written if each.name is not None}
-    made = []
-    for each in written:
-        name = each.name
-        if name is None:
-            name = stem = f"per-{each.rate.unit}"
-            number = 1
-            while name in taken:
-                number += 1
-                name = f"{stem}-{number}"
-            taken.add(name)
-        made.append(name)
-    return made
 
 
 def _limit(written: RateLimit, name: str, base: str) -> Limit:
@@ -138,16 +121,16 @@ class RateLimiting:
         return self._wait(made)
 
     def _wait(self, made: Delayed) -> Deferred[None]:
-        limits = self.limits
-        limits.waiting += 1
+        limits, queue = self.limits, made.limit.queue
+        queue.length += 1
 
         def left(waiting: Deferred[None]) -> None:
             timer.cancel()
-            limits.waiting -= 1
+            queue.length -= 1
             limits.give_back(made.keys)
 
         def over() -> None:
-            limits.waiting -= 1
+            queue.length -= 1
             waiting.callback(None)
 
         waiting: Deferred[None] = Deferred(left)

@@ -170,7 +170,7 @@ class SecureFactory(Factory):
         self.terminator = terminator
         self.patience = patience
         self.port = 0
-        self.refused = Refusals(reactor.seconds, _log).refused
+        self.refusals = Refusals(reactor, _log)
 
     def logPrefix(self) -> str:
         """How Twisted names it in its log: "Site (TLS) starting on 8443"."""
@@ -195,6 +195,7 @@ class SecureFactory(Factory):
     def stopFactory(self) -> None:
         """Nobody listens any more; connections go on."""
         self.terminator.stop()
+        self.refusals.rest()
 
     def buildProtocol(self, addr: Any) -> Any:
         """A connection of which TLS has to come yet."""
@@ -208,7 +209,7 @@ class _Entrance(EnteringWire):
 
     def __init__(self, factory: SecureFactory, address: Any) -> None:
         peer = getattr(address, "host", "")
-        super().__init__(factory.reactor, factory.terminator, factory.refused, peer, factory.port)
+        super().__init__(factory.reactor, factory.terminator, factory.refusals.refused, peer, factory.port)
         self._address = address
         self._factory = factory
 

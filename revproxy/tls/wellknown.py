@@ -32,6 +32,7 @@ class ChallengeTable:
         self.load = table.load
         self.live = table.live
         self.secrets = table.secrets
+        self.told = table.told
         self._files = challenges.files
         self._route = Route(name="acme-challenge", handler=_Challenge(challenges), secrets=table.secrets)
 

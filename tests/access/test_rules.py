@@ -145,7 +145,7 @@ def test_fields_that_must_not_be_there() -> None:
     refuses = rule(deny_header={"x-a": ("*",), "x-b": ("1",)})
     assert refuses(request(fields=((b"X-B", b"2"),))) is None
     assert refuses(request(fields=((b"X-B", b"2"), (b"X-B", b"1")))) == "deny_header: x-b: 1"
-    assert refuses(request(fields=((b"X-A", b"\xe9" + b"x" * 100),))) == "deny_header: x-a: ?" + "x" * 79
+    assert refuses(request(fields=((b"X-A", b"s3cret"),))) == "deny_header: x-a"
 
 
 def test_user_agents() -> None:

@@ -226,6 +226,9 @@ WHOLE = {
     "server = 1\n" + GOOD: [
         "F:1: server: 1 is not a table; write a table { workers = …, trusted_proxies = …, drain_timeout = …, … }"
     ],
+    GOOD + "rate_limit = { rate = '5/s', name = 'per-second' }\n[server]\nrate_limit = '100/s'": [
+        'F:7: routes[0].rate_limit.name: "per-second" is also the name of another limit of these requests'
+    ],
     GOOD + "[server]\nworkers = 4": ["F:8: server.workers: 4 can't be used; only 1 is accepted for now"],
     GOOD + "[server]\nworkers = true": ["F:8: server.workers: true can't be used; only 1 is accepted for now"],
     GOOD + "[server.timeouts]\nhead = '10 sec'": [

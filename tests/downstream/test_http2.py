@@ -32,6 +32,7 @@ from tests.h2kit import (
     frame,
 )
 from tests.kit import ADDRESS, OK, hooked, logged, ok
+from tests.turns import turns_of
 
 PROTOCOL_ERROR, FLOW_CONTROL, CLOSED, FRAME_SIZE, REFUSED, CANCEL, COMPRESSION, CALM = 1, 3, 5, 6, 7, 8, 9, 11
 
@@ -593,6 +594,16 @@ def test_empty_data(play_once):
         assert_calmed(client, lines)
 
 
+def test_a_little_data_makes_no_flood_of_pings_good(play_once):
+    """A byte of DATA made a PING good: 187,000 were answered in 12 s."""
+    _scenario, client, backend = met(play_once)
+    stream = client.begin(POST, ended=False)
+    backend.expect_head(b"POST", b"/")
+    with logged("revproxy.engine") as lines:
+        client.send((frame(PING, 0, 0, b"12345678") + frame(DATA, 0, stream, b"x")) * (calm.FRAMES + 50))
+        assert_calmed(client, lines)
+
+
 def test_a_field_block_without_end(play_once):
     _scenario, client, _backend = met(play_once)
     with logged("revproxy.engine") as lines:
@@ -705,19 +716,22 @@ def test_a_slow_upload_does_not_end_what_else_goes_on(play_once):
 
 def test_a_heap_of_requests_leaves_others_their_turn(play_once):
     scenario, client, _backend = met(play_once, LISTEN + '[[routes]]\nmatch = { path = "/" }\nrespond = 204\n')
-    turns = []
-    later = scenario.reactor.callLater
-
-    def count(delay, call, *args, **kwargs):
-        if getattr(call, "__name__", "") == "_turn":
-            turns.append(delay)
-        return later(delay, call, *args, **kwargs)
-
-    scenario.reactor.callLater = count
+    turns = turns_of(scenario)
     streams = range(1, 180, 2)
     client.send(b"".join([client.head(stream, GET) for stream in streams]))
     assert [client[stream].status for stream in streams] == [b"204"] * 90
     assert turns == [0] * 11
+
+
+def test_a_heap_of_little_frames_leaves_others_their_turn(play_once):
+    """One-byte DATA frames earn their connection quiet, and each is a write to the backend: ten held it up for 3 s."""
+    scenario, client, backend = met(play_once)
+    stream = client.begin(POST, ended=False)
+    turns = turns_of(scenario)
+    client.send(b"".join([frame(DATA, 0, stream, b"x")] * 2000))
+    assert len(turns) >= 15
+    client.data(stream, b"", ended=True)
+    backend.expect_request(b"POST", b"/", b"x" * 2000)
 
 
 def test_a_client_that_asks_and_does_not_read(play_once):

@@ -102,9 +102,9 @@ def test_requests_wait_where_they_may_and_not_too_many(others: tuple[Limit, ...]
     assert isinstance(limits.decide(asked(), EPOCH), bytes)
     first = limits.decide(asked(), EPOCH)
     assert isinstance(first, Delayed) and first.seconds == pytest.approx(0.1, abs=1e-3)
-    limits.waiting = 2
+    limits.limits[0].queue.length = 2
     assert isinstance(limits.decide(asked(), EPOCH), Refused)
-    limits.waiting = 1
+    limits.limits[0].queue.length = 1
     second = limits.decide(asked(), EPOCH)
     assert isinstance(second, Delayed) and second.seconds == pytest.approx(0.2, abs=1e-3)
     limits.give_back(second.keys)

@@ -10,9 +10,8 @@ from revproxy.cache.handler import Cache
 from revproxy.config.compile import compile_config
 from revproxy.config.errors import ConfigError
 from revproxy.config.model import Middleware
-from revproxy.config.ratelimit import RateLimit
+from revproxy.config.ratelimit import RateLimit, limit_names
 from revproxy.http.message import ClientIdentity, TlsInfo
-from revproxy.middleware.rate import names
 from tests.drive import World
 from tests.h2kit import LISTEN, H2Client
 from tests.kit import ADDRESS, OK, get, hooked, load, ok, toml
@@ -195,7 +194,7 @@ def test_names_are_made_where_none_is_written() -> None:
         RateLimit(rate="3/s"),
         RateLimit(rate="1/d"),
     ]
-    assert names(written) == ["per-second", "per-second-2", "per-second-3", "per-day"]
+    assert limit_names(written) == ["per-second", "per-second-2", "per-second-3", "per-day"]
 
 
 def test_a_callable_that_is_none() -> None:
@@ -322,3 +321,40 @@ def test_what_waits_for_a_backend_may_leave(play_once: Any) -> None:
     backend.expect_request(b"GET", b"/3")
     backend.send(OK)
     third.expect_response(200, b"ok")
+
+
+def test_those_who_wait_are_counted_for_each_limit_on_whatever_route(play_once) -> None:
+    scenario = play_once("""
+[server]
+rate_limit = { rate = "1/h", burst = 1, by = "route", delay = "10h", waiting = 1 }
+[[listen]]
+endpoint = "tcp:8080"
+[[routes]]
+match = { path = "/a" }
+respond = 200
+[[routes]]
+respond = 200
+""")
+    clients = [scenario.client() for _ in range(4)]
+    for client, path in zip(clients, (b"/a", b"/b", b"/a", b"/b"), strict=True):
+        client.send(get(path))
+    clients[0].expect_response(200)
+    assert clients[1].unread == b""
+    for client in clients[2:]:
+        client.expect_response(429)
+    clients[1].close()
+
+
+def test_who_waits_for_one_limit_takes_no_place_of_another(play_once) -> None:
+    limits = ", ".join(
+        f'{{ rate = "1/m", burst = 1, delay = "10m", waiting = {many}, by = "header:{name}", missing = "pass", '
+        f'name = "{name}" }}'
+        for name, many in (("x-a", 5), ("x-b", 1))
+    )
+    scenario = play_once(f"[[listen]]\nendpoint = 'tcp:8080'\n[[routes]]\nrate_limit = [{limits}]\nrespond = 200")
+    clients = [scenario.client() for _ in range(5)]
+    for client, name in zip(clients, (b"x-a", b"x-a", b"x-a", b"x-b", b"x-b"), strict=True):
+        client.send(get(b"/", name + b": 1"))
+    assert [client.unread[9:12] for client in clients] == [b"200", b"", b"", b"200", b""]
+    for client in clients:
+        client.close()
