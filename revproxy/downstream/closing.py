@@ -76,7 +76,8 @@ class ClosingWire(PacedWire):
             return
         self._measure_reading()
         if self._minimum_rate() is not None:
-            self.expired()  # the clock of reading says how long
+            self._set_phase(DRAIN_TIME)
+            self.expired()  # the clock of reading says whether
             return
         patience = self._stall_at + self.engine.keep_alive - self.clock.seconds()
         if patience <= 0:

@@ -243,7 +243,8 @@ class ClientConnection(BodyWire):
             self._sent()
         if self._pausing:
             self.resume_reading(self._pausing)  # whatever the exchange waited for, it is over
-        if self._registered and self._waiting():
+        measured = self._registered and self._waiting()
+        if measured:
             self._measure_reading()
         if self._broken:
             self._linger()
@@ -273,6 +274,8 @@ class ClientConnection(BodyWire):
                 at = self._phase_at = self.deadline = seconds() + timeout
                 if at < self._due:
                     self.set_deadline(timeout)
+                if measured:
+                    self.expired()  # who takes nothing of the rest is not idle
 
     def _read_on(self) -> None:
         """Take the requests that wait, as far as they are answered at once."""
@@ -317,11 +320,3 @@ class ClientConnection(BodyWire):
             self._linger()
         else:
             self._late_close()
-
-    def give_up(self, fault: Fault) -> None:
-        exchange = self.exchange
-        if exchange is None:
-            self.cut()
-            return
-        self._broken = True
-        exchange.fail(fault)

@@ -155,11 +155,12 @@ class PacedWire(Wire):
         if self._stall_at != NEVER and rate is not None:
             window = self._reading_window(rate)
             if now >= self._stall_at + window:
-                taken = self.bytes_out - self.unsent()
-                if taken - self._stall_base < rate[0] * (now - self._stall_at):
+                left = self.unsent()
+                taken = self.bytes_out - left
+                if left and taken - self._stall_base < rate[0] * (now - self._stall_at):
                     self.give_up(CLIENT_READS_SLOWLY)
                     return
-                self._stall_at = now
+                self._stall_at = now if left else NEVER
                 self._stall_base = taken
             due.append(self._stall_at + window)
         first = min(due)
