@@ -368,9 +368,9 @@ RULES: tuple[Rule, ...] = (
     # -- 7000: requests that the backend is made to send
     Rule(
         7001, "cloud-metadata", CRITICAL,
-        r"169\.254\.169\.254|169\.254\.170\.2\b|metadata\.google\.internal|100\.100\.100\.200|fd00:ec2::254|computemetadata/v1"
+        r"169\.254\.169\.254|169\.254\.170\.2\b|metadata\.google\.internal|[/@]100\.100\.100\.200|fd00:ec2::254|computemetadata/v1"
         r"|//2852039166\b|/0xa9fea9fe|0xa9\.0xfe|0251\.0376",
-        ("169.254.", "metadata.google", "computemetadata/", "100.100.100", "fd00:ec2", "//2852039166", "/0xa9fea9fe", "0xa9.", "0251."), _ALL & ~PATH,
+        ("169.254.", "metadata.google", "computemetadata/", "/100.100.100", "@100.100.100", "fd00:ec2", "//2852039166", "/0xa9fea9fe", "0xa9.", "0251."), _ALL & ~PATH,
     ),
     Rule(
         7002, "local-service", CRITICAL,
