@@ -214,7 +214,7 @@ RULES: tuple[Rule, ...] = (
     Rule(3002, "event-handler", CRITICAL, rf"[ \"'`/;\x09\x0a\x0c\x0d]{HANDLER}", (" on", '"on', "'on", "/on", "`on", ";on", "\ton", "\non", "\ron", "\x0con")),
     Rule(
         3003, "script-scheme", CRITICAL,
-        r"(?:j ?a ?v ?a|v ?b|live) ?s ?c ?r ?i ?p ?t ?:[^ ]{0,60}[(=/`]", ("t:", "t :"),
+        r"(?:j ?a ?v ?a|v ?b|live) ?s ?c ?r ?i ?p ?t ?:(?:[^ ]{0,60}(?:[(=`]|/[/*])| ?/)", ("t:", "t :"),
     ),
     Rule(
         3004, "dangerous-element", ERROR,
@@ -250,10 +250,10 @@ RULES: tuple[Rule, ...] = (
     Rule(
         4001, "command-after-separator", CRITICAL,
         rf"(?:[;|&]|\$\(|[<>]\(|\{{) ?(?:/(?:usr/)?s?bin/)?{COMMAND}"
-        rf"|(?:[;|&]|\| |[^a-z ][;&] |^[;&] |\$\(){BARE}|\{{[a-z]{{2,8}},[/-]",
+        rf"|{BARE}|\{{[a-z]{{2,8}},[/-]",
         (";", "|", "&", "$(", "<(", ">(", "{"), _ALL & ~AGENT,
     ),
-    Rule(4007, "command-in-backticks", CRITICAL, rf"(?:^|[^ \n(`])`(?: ?(?:/(?:usr/)?s?bin/)?{COMMAND}|(?:id|ls) ?$)", ("`",), _ALL & ~AGENT),
+    Rule(4007, "command-in-backticks", CRITICAL, rf"(?:^|[^ \n(`])`(?: ?(?:/(?:usr/)?s?bin/)?{COMMAND}|(?:id|ls|hostname) ?(?:$|[;|&`)])|env ?[|;])", ("`",), _ALL & ~AGENT),
     Rule(
         4006, "command-line", CRITICAL,
         r"^['\" ]?(?:cat /[a-z][a-z0-9/._*?-]{0,80} ?$|(?:head|tail|tac|nl|od|xxd|less|more|strings|g?zcat|gunzip -c|zstdcat|bzcat|xzcat) /(?:etc|var|proc)/|(?:wget|curl) (?:-[a-z]{1,4} )?https?://|busybox |(?:ba)?sh -[ic] |python[23]? -c ?['\"]|perl -e ?['\"]|rm -rf )",
