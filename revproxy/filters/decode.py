@@ -43,7 +43,8 @@ FOLDED: dict[str, bytes] = {
     '"': rb'"',
     "$": rb"\{?ifs",
     "+": rb"a[dc]",
-    **dict.fromkeys("\x00\t\n\x0b\x0c\r\xa0\xc0\xc1", b""),
+    **dict.fromkeys([chr(control) for control in range(32)], b""),
+    **dict.fromkeys("\xa0\xc0\xc1", b""),
 }
 _FOLDED = re.compile(b"|".join(re.escape(byte.encode("latin-1")) + b"(?:%b)" % after for byte, after in FOLDED.items()))
 _ESCAPE = re.compile(rb"%([0-9a-fA-F]{2})")
@@ -64,9 +65,15 @@ _ENTITIES = {
 #: ASCII in more bytes than it needs (RFC 3629 3: never valid), and other letters that some systems take for ASCII.
 _OVERLONG = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80\x81][\x80-\xbf]|\xf0\x80[\x80\x81][\x80-\xbf]")
 _WIDE = re.compile(rb"\xef\xbc[\x81-\xbf]|\xef\xbd[\x80-\x9e]|\xe2\x88[\x95\x96]|\xe5\x98[\x8a\x8d]")
-_VERSIONED = re.compile(rb"/\*![0-9]{0,6}")
-_COMMENT = re.compile(rb"/\*[^*]{0,200}\*{1,8}(?:[^/*][^*]{0,200}\*{1,8}){0,4}/|\*/")
-_SPACES = re.compile(rb"[\t\n\r\x0b\x0c][ \t\n\r\x0b\x0c]*| [ \t\n\r\x0b\x0c]+")
+#: What begins a comment that MySQL and MariaDB execute.
+_VERSIONED = re.compile(rb"/\*m?![0-9]{0,6}")
+# Both take linear time on what ends where the last comment does: from each beginning there is an end.
+_COMMENT = re.compile(rb"/\*[^*]*\*+(?:[^/*][^*]*\*+)*/")
+_LINE_COMMENT = re.compile(rb"(?:--|#)[^\n]*\n")
+#: A comment with none in it; the search from a beginning ends at the next one.
+_INNERMOST = re.compile(rb"/\*[^/*]*(?:(?:/(?!\*)|\*(?!/))[^/*]*)*\*/")
+#: All controls: to SQL Server they are white space.
+_SPACES = re.compile(rb"[\x01-\x1f][\x01- ]*| [\x01- ]+")
 _IFS = re.compile(rb"\$\{ifs[^}]{0,16}\}|\$ifs(?:\$[0-9@*])?")
 _NBSP = re.compile(rb"([\x00-\x7f])\xa0|\xc2\xa0")
 
@@ -183,8 +190,8 @@ def unquoted(text: bytes) -> bytes:
 def forms(text: bytes) -> Iterator[bytes | None]:
     """The forms of a decoded value that rules look at, in lower case, the value itself first; ``None`` after each step.
 
-    Second, where it differs, what it is once every coding is undone; last, that without comments, NULs and
-    doubled white space.
+    Second, where it differs, what it is once every coding is undone; third, that without comments, NULs and doubled
+    white space; last, where databases disagree about comments, that with these as the others have them.
     """
     text = text.lower()
     yield text
@@ -200,9 +207,15 @@ def forms(text: bytes) -> Iterator[bytes | None]:
             break
     if plain != text:
         yield plain
-    squeezed = _squeezed(plain)
+    squeezed = _squeezed(_uncommented(plain))
     if squeezed != plain:
         yield squeezed
+    other = _otherwise_uncommented(plain)
+    if other != plain:
+        other = _squeezed(other)
+        if other != squeezed:
+            yield None
+            yield other
 
 
 def _bounded(pairs: Iterator[Pair]) -> tuple[list[Pair], bool]:
@@ -247,9 +260,28 @@ def _undone(text: bytes) -> bytes:
     return text.lower()
 
 
-def _squeezed(text: bytes) -> bytes:
+def _uncommented(text: bytes) -> bytes:
+    """Without comments between signs, but with what stands in those that are executed."""
+    if b"*/" not in text and b"/*" not in text:
+        return text
+    text = _VERSIONED.sub(b" ", text)
+    end = text.rfind(b"*/") + 2
+    if end > 1:
+        text = _COMMENT.sub(b" ", text[:end]) + text[end:]
+    return text.replace(b"*/", b" ")
+
+
+def _otherwise_uncommented(text: bytes) -> bytes:
+    """Without comments up to the end of a line or for other versions, and with what stands between quoted signs."""
+    end = text.rfind(b"\n") + 1
+    if end and (b"--" in text or b"#" in text):
+        text = _LINE_COMMENT.sub(b" ", text[:end]) + text[end:]
     if b"/*" in text:
-        text = _COMMENT.sub(b" ", _VERSIONED.sub(b" ", text))
+        text = _INNERMOST.sub(b" ", text).replace(b"*/", b" ")
+    return text
+
+
+def _squeezed(text: bytes) -> bytes:
     if b"\x00" in text:
         text = text.replace(b"\x00", b"")
     if b"''" in text or b'""' in text:

@@ -33,10 +33,10 @@ COMMAND = (
 _WORD = r"(?:id|env|set|dir|hostname|reboot)"
 _LAST = r" ?(?:$|[;|&`#] ?(?:$|[^a-z0-9 ]))"
 BARE = (
-    rf"^[a-z][;|]{_WORD}{_LAST}|^[^a-z=?\x80-\xff]{{0,40}}[;|&] ?{_WORD}{_LAST}|(?:&&|\|\|) ?{_WORD}{_LAST}|['\")\]/%>] ?[;|&] ?{_WORD}{_LAST}"
+    rf"^[a-z][;|]{_WORD}{_LAST}|^[^a-z=?\x80-\xff]{{0,40}}[;|&] ?{_WORD}{_LAST}|(?:&&|\|\|) ?{_WORD}{_LAST}|['\")\]/%>][;|&] ?{_WORD}{_LAST}"
     rf"|/(?:[0-9]{{1,12}}|[a-z0-9_-]{{1,40}}\.[a-z]{{2,4}})[;|] ?{_WORD}{_LAST}"
     rf"|\.[0-9]{{1,3}}\.[0-9]{{1,3}} ?[;|&] ?{_WORD}{_LAST}|[;|&] ?{_WORD} ?[;|&][./#$`\\]"
-    rf"|[$<>]\( ?{_WORD} ?(?:$|[;|&`)])|(?:[;|&]|\| |[^a-z ][;&] |^[;&] )ls ?$"
+    rf"|[$<>]\( ?{_WORD} ?(?:$|[;|&`)])|(?:[|&]|(?:^|[^p]);|\| |[^a-z ][;&] |^[;&] )ls ?$"
 )
 BIN = r"/(?:usr/)?s?bin/(?:(?:ba|da|z|k|c)?sh|cat|id|ls|nc|curl|wget|python[0-9]?|perl|whoami|ping|uname)\b"
 

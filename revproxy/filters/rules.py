@@ -124,7 +124,7 @@ RULES: tuple[Rule, ...] = (
     # -- 2000: SQL
     Rule(
         2001, "sql-union", CRITICAL,
-        r"\bunion(?: all| distinct)?[ (+]{1,4}select[ (+]{1,4}(?:null|[0-9'\"@*~-]|all |distinct |[a-z_0-9.]{1,40} ?[(,]"
+        r"(?:\b|[0-9]|\\n)union(?: all| distinct)?[ (+]{1,4}select[ (+]{1,4}(?:null|[0-9'\"@*~-]|all |distinct |[a-z_0-9.]{1,40} ?[(,]"
         r"|[a-z_.0-9]{1,40} (?:from|into) )|['\"0-9)] ?union(?: all| distinct)? select ?/?$",
         ("union ", "union(", "union+"),
     ),
@@ -137,7 +137,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         2003, "sql-condition", CRITICAL,
-        r"\b(?:or|and)[ (]{1,3}(?:(?:[0-9]{1,12}|0x[0-9a-f]{1,12}|'[^']{0,12}') ?(?:=|like |rlike |<=>|!=)[ (]{0,3}"
+        r"(?:\b|[0-9])(?:or|and)[ (]{1,3}(?:(?:[0-9]{1,12}|0x[0-9a-f]{1,12}|'[^']{0,12}') ?(?:=|like |rlike |<=>|!=)[ (]{0,3}"
         r"(?:[0-9]|'|select )"
         rf"|{SQL_CALLS}\([0-9a-z',]{{0,20}}\) ?=)|^-?[0-9]{{1,10}}['\")]{{0,3}} ?(?:or|and) [0-9]{{1,10}} ?[<>] ?[0-9]",
         (" or", " and", ")or", ")and", "'or", "'and", "\"or", "\"and", "or(", "and(", "or ", "and "),
