@@ -32,7 +32,7 @@ _HEX = b"0123456789abcdefABCDEF"
 FOLDED: dict[str, bytes] = {
     "%": rb"[0-9a-f][0-9a-f]|u[0-9a-f]{4}",
     "&": rb"#|[a-z]{2,8};|[lg]t",
-    "\\": rb"[ux][0-9a-f]",
+    "\\": rb"[ux][0-9a-f]|[0-7][0-7]",
     "\xef": rb"\xbc",
     "\xe0": rb"[\x80-\x9f]",
     "\xe5": rb"\x98",
@@ -49,9 +49,10 @@ FOLDED: dict[str, bytes] = {
 _FOLDED = re.compile(b"|".join(re.escape(byte.encode("latin-1")) + b"(?:%b)" % after for byte, after in FOLDED.items()))
 _ESCAPE = re.compile(rb"%([0-9a-fA-F]{2})")
 _BYTES = {b"%c%c" % (high, low): bytes((int(bytes((high, low)), 16),)) for high in _HEX for low in _HEX}
-_PERCENT_U = re.compile(rb"%u([0-9a-f]{4})|\\u\{?([0-9a-f]{4})\}?|\\x([0-9a-f]{2})")
+_PERCENT_U = re.compile(rb"%u([0-9a-f]{4})|\\u\{?([0-9a-f]{4})\}?|\\x([0-9a-f]{2})|\\([0-3][0-7]{2}|[4-7][0-7])")
+_PAIR = re.compile(rb"\\(?:([0-3][0-7]{2})|(.))", re.DOTALL)
 _ENTITY = re.compile(
-    rb"&#x?0{0,64}([0-9a-f]{1,6});?|&(?:([lg]t);?|(quot|apos|amp|lpar|rpar|colon|newline|tab|sol|bsol|nbsp|equals|grave|num"
+    rb"&#(?:x0{0,64}([0-9a-f]{1,6})|0{0,64}([0-9]{1,7}));?|&(?:([lg]t);?|(quot|apos|amp|lpar|rpar|colon|newline|tab|sol|bsol|nbsp|equals|grave|num"
     rb"|dollar|percnt|semi|comma|period|excl|verbar|vert|lcub|lbrace|rcub|rbrace|lsqb|lbrack|rsqb|rbrack);)"
 )
 _ENTITIES = {
@@ -187,6 +188,11 @@ def unquoted(text: bytes) -> bytes:
     return b"".join(parts)
 
 
+def unescaped_cookie(value: bytes) -> bytes:
+    """What quotes and backslashes of a cookie's value are to Python and others (as RFC 2109, and in octal)."""
+    return _PAIR.sub(_from_pair, value) if value[:1] == b'"' and b"\\" in value else value
+
+
 def forms(text: bytes) -> Iterator[bytes | None]:
     """The forms of a decoded value that rules look at, in lower case, the value itself first; ``None`` after each step.
 
@@ -248,8 +254,8 @@ def _unescaped(value: bytes) -> bytes:
 
 
 def _undone(text: bytes) -> bytes:
-    if b"%u" in text or b"\\u" in text or b"\\x" in text:
-        text = _PERCENT_U.sub(_from_hex, text)
+    if b"\\" in text or b"%u" in text:
+        text = _PERCENT_U.sub(_from_number, text)
     if b"&" in text:
         text = _ENTITY.sub(_from_entity, text)
     if not text.isascii():
@@ -299,17 +305,20 @@ def _character(number: int) -> bytes:
     return chr(number).encode("utf-8")
 
 
-def _from_hex(match: re.Match[bytes]) -> bytes:
-    return _character(int(match[1] or match[2] or match[3], 16))
+def _from_number(match: re.Match[bytes]) -> bytes:
+    octal = match[4]
+    return _character(int(match[1] or match[2] or match[3], 16)) if octal is None else bytes((int(octal, 8),))
 
 
 def _from_entity(match: re.Match[bytes]) -> bytes:
-    if match[1] is None:
-        return _ENTITIES[match[2] or match[3]]
-    try:
-        return _character(int(match[1], 16 if match[0][2:3] == b"x" else 10))
-    except ValueError:
-        return match[0]
+    coded, decimal = match[1], match[2]
+    if coded is None and decimal is None:
+        return _ENTITIES[match[3] or match[4]]
+    return _character(int(decimal) if coded is None else int(coded, 16))
+
+
+def _from_pair(match: re.Match[bytes]) -> bytes:
+    return match[2] if match[1] is None else bytes((int(match[1], 8),))
 
 
 def _from_overlong(match: re.Match[bytes]) -> bytes:

@@ -15,7 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
 
-from revproxy.filters.decode import PARAMETERS, Pair, form, json_strings, multipart, plain_json, unquoted
+from revproxy.filters.decode import (
+    PARAMETERS,
+    Pair,
+    form,
+    json_strings,
+    multipart,
+    plain_json,
+    unescaped_cookie,
+    unquoted,
+)
 from revproxy.filters.linear import compile_pattern
 from revproxy.filters.media import Reading
 from revproxy.filters.place import GLANCED, Place
@@ -140,7 +149,7 @@ class RuleSet:
             size += len(path)
         if line:
             signs = self._line_signs
-            if signs is None or signs.seen(unquoted(line).lower()):
+            if signs is None or b"\\" in line or signs.seen(unquoted(line).lower()):
                 size += len(line)
             elif jar:
                 self._remember(jars, jar)
@@ -248,7 +257,7 @@ class RuleSet:
             harmless[text] = None
 
     def _look_at_cookies(self, line: bytes, report: Report) -> Iterator[None]:
-        among = self._cookies.among(line.replace(b"; ", b","))
+        among = -1 if b"\\" in line else self._cookies.among(line.replace(b"; ", b","))
         if not among:
             return
         pairs = line.split(b";", IN_HEAD)
@@ -262,6 +271,9 @@ class RuleSet:
                 name, value = b"", name
             value = unquoted(value)
             yield from self._cookies.search(value, "cookie", name, report, among)
+            unescaped = unescaped_cookie(value)
+            if unescaped != value:
+                yield from self._cookies.search(unescaped, "cookie", name, report)
 
 
 def _link(value: bytes) -> bytes:

@@ -8,7 +8,7 @@ import time
 import pytest
 from hypothesis import given, strategies as st
 
-from revproxy.filters.decode import PARAMETERS, form, forms, json_strings, multipart, plain_json
+from revproxy.filters.decode import PARAMETERS, form, forms, json_strings, multipart, plain_json, unescaped_cookie
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,10 @@ from revproxy.filters.decode import PARAMETERS, form, forms, json_strings, multi
         (b"1 union/*!99999x*/select", b"1 union select"),
         (b"1 union/*/*x*/select", b"1 union select"),
         (b"1\x0bor\x0c\x01 1", b"1 or 1"),
+        (b"javascript&#58alert(1)", b"javascript:alert(1)"),
+        (b"&#106avascript&#x3AAlert", b"javascript\xce\xaalert"),
+        (b"&#0000060;a&#62b&#x3cz&#99999999", b"<a>b<z?9"),
+        (b"a\\047b\\74\\1762\\1", b"a'b<~2\\1"),
         (b"&#xd800;", b"?"),
     ],
 )
@@ -184,3 +188,17 @@ def test_time_for_comments_is_linear() -> None:
         for end in (b"", b"*/", b"\n"):
             short, long = (piece * (size // len(piece)) + end for size in (8_000, 64_000))
             assert took(long) < 24 * max(took(short), 0.0005), piece
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (rb'"1\047 or \0471\047=\0471"', b"\"1' or '1'='1\""),
+        (rb'"1\" or \"1\"=\"1"', b'"1" or "1"="1"'),
+        (rb'"\<\s\\\351"', b'"<s\\\xe9"'),
+        (rb"1\047", rb"1\047"),
+        (rb'"a', b'"a'),
+    ],
+)
+def test_quoted_cookies_are_unescaped(written: bytes, read: bytes) -> None:
+    assert unescaped_cookie(written) == read

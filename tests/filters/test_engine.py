@@ -254,3 +254,12 @@ def test_a_value_is_not_harmless_because_its_rule_found_something_before() -> No
     rules, field = RuleSet(), (b"X-A", b"${jndi:ldap://x/a}")
     assert found(b"/?q=$%7Bjndi:ldap://x/a%7D", field, rules=rules).hits
     assert found(b"/", field, rules=rules).hits
+
+
+@pytest.mark.parametrize("value", [rb'"1\047 or \0471\047=\0471"', rb'"\074\s\c\r\i\p\t\>"', rb'"1\" or \"1\"=\"1"'])
+def test_cookies_are_looked_at_as_they_are_unescaped(value: bytes) -> None:
+    rules = RuleSet()
+    for _ in range(2):
+        assert found(b"/", (b"Cookie", b"a=b; id=" + value), rules=rules).score >= 5
+        assert found(b"/", (b"Cookie", b"id=" + value), (b"Cookie", b"c=d"), rules=rules).score >= 5
+        assert not found(b"/", (b"Cookie", rb'a=b; id="C:\dir\101"'), rules=rules)
