@@ -108,6 +108,7 @@ class ReadingHttp2(WindowedHttp2):
         """What comes is frames. :param again: these have waited for their turn, and were looked through."""
         if self._buffer:
             data = self._buffer + data
+            self._buffer = b""
         if self._wary and not again:
             self._taken_back = taken_back(data)
         nothing = self._taken_back
@@ -148,13 +149,13 @@ class ReadingHttp2(WindowedHttp2):
             self._fatal(e.code, e.detail)
             return
         if at == size:
-            self._buffer = b""
             if self._block_id == 0:
                 self._partial_at = NEVER
         else:
             self._buffer = data[at:] if at else data
+            now = self.moved_at = self.clock.seconds()
             if at or self._partial_at == NEVER:
-                self._partial_at = self.clock.seconds()
+                self._partial_at = now
                 self._sweep_soon()
 
     def _take_turns(self, rest: bytes) -> None:

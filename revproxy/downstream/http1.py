@@ -70,6 +70,7 @@ class ClientConnection(BodyWire):
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.client_gone()
+        self._sent()
         self.engine.closed(self, self.arrival.peer)
         self.engine.turns.forget(self)
         self._buffer = b""
@@ -83,8 +84,9 @@ class ClientConnection(BodyWire):
             if self.exchange is not None and self.exchange.state == DONE:
                 self.exchange = None
                 self.close()
-        elif self.exchange is None and self._waiting():
-            self._finish_close()  # it has its answer coming
+        elif self.exchange is None:
+            self._buffer = b""
+            self._finish_close()  # it has its answer coming, as far as it was not read yet
         else:
             self.cut()
 
@@ -104,19 +106,20 @@ class ClientConnection(BodyWire):
 
     def _read_head(self, data: bytes) -> bool:
         """What comes is a request head; ``False`` when it is not complete yet."""
-        if self._buffer:
-            data = self._buffer + data
-            fresh = False
-        else:
-            fresh = True
+        held = self._buffer
+        known = 0  # bytes that were looked at before
+        if held:
+            data = held + data
+            known = len(held)
         if data[0] == 0x0D:  # empty lines before a request (RFC 9112 2.2)
             empty = _EMPTY_LINES.match(data)
             if empty is not None:
                 data = data[empty.end() :]
                 self._buffer = b""
+                known = 0
                 if not data:
                     return False
-        end = data.find(b"\r\n\r\n")
+        end = data.find(b"\r\n\r\n", max(0, known - 3))
         engine = self.engine
         if 0 <= end <= engine.server.limits.head:
             self._buffer = b""
@@ -136,12 +139,12 @@ class ClientConnection(BodyWire):
             self._refuse(CLIENT_TARGET_TOO_LONG, "request line too long", data)
         elif len(data) > limits.head:
             self._refuse(CLIENT_HEAD_TOO_LARGE, f"head over {limits.head} bytes", data)
-        elif find_flaw(data):
+        elif find_flaw(data, known):
             self._refuse(CLIENT_BAD_REQUEST, "bare CR or LF, or NUL, in a head", data)
         else:
             self._buffer = data
-            if fresh and self._served:
-                # from the first byte of a head on, however slowly the rest comes
+            if self._served and data != b"\r" and held in (b"", b"\r"):
+                # from the first byte of a head on, however slowly the rest comes; half an empty line is none
                 self._set_phase(engine.server.timeouts.head)
         return False
 
@@ -236,9 +239,12 @@ class ClientConnection(BodyWire):
     def _over(self) -> None:
         """The answer is out: on to the next request, or to the end."""
         self.exchange = None
+        if self._after is not None and not self.is_full:
+            self._sent()
         if self._pausing:
             self.resume_reading(self._pausing)  # whatever the exchange waited for, it is over
-        if self._registered and self._waiting():
+        measured = self._registered and self._waiting()
+        if measured:
             self._measure_reading()
         if self._broken:
             self._linger()
@@ -268,6 +274,8 @@ class ClientConnection(BodyWire):
                 at = self._phase_at = self.deadline = seconds() + timeout
                 if at < self._due:
                     self.set_deadline(timeout)
+                if measured:
+                    self.expired()  # who takes nothing of the rest is not idle
 
     def _read_on(self) -> None:
         """Take the requests that wait, as far as they are answered at once."""
@@ -280,6 +288,8 @@ class ClientConnection(BodyWire):
             left -= 1
             data, self._buffer = self._buffer, b""
             if not self._read_head(data):
+                if self._phase_at == NEVER and self.exchange is None:  # there were empty lines only
+                    self._set_phase(self.engine.keep_alive)
                 break
         self._looping = False
 
@@ -302,19 +312,11 @@ class ClientConnection(BodyWire):
 
     def phase_expired(self) -> None:
         if self.dataReceived == self._read_head:
-            if self._buffer:
+            if self._buffer not in (b"", b"\r"):
                 self._refuse(CLIENT_HEAD_TIMEOUT, "the head took too long", self._buffer)
             else:
                 self._finish_close()
         elif self._reading_body and self.exchange is None:
             self._linger()
         else:
-            self.cut()
-
-    def give_up(self, fault: Fault) -> None:
-        exchange = self.exchange
-        if exchange is None:
-            self.cut()
-            return
-        self._broken = True
-        exchange.fail(fault)
+            self._late_close()

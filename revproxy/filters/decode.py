@@ -32,7 +32,7 @@ _HEX = b"0123456789abcdefABCDEF"
 FOLDED: dict[str, bytes] = {
     "%": rb"[0-9a-f][0-9a-f]|u[0-9a-f]{4}",
     "&": rb"#|[a-z]{2,8};|[lg]t",
-    "\\": rb"[ux][0-9a-f]",
+    "\\": rb"[ux][0-9a-f]|[0-7][0-7]",
     "\xef": rb"\xbc",
     "\xe0": rb"[\x80-\x9f]",
     "\xe5": rb"\x98",
@@ -43,14 +43,16 @@ FOLDED: dict[str, bytes] = {
     '"': rb'"',
     "$": rb"\{?ifs",
     "+": rb"a[dc]",
-    **dict.fromkeys("\x00\t\n\x0b\x0c\r\xa0\xc0\xc1", b""),
+    **dict.fromkeys([chr(control) for control in range(32)], b""),
+    **dict.fromkeys("\xa0\xc0\xc1", b""),
 }
 _FOLDED = re.compile(b"|".join(re.escape(byte.encode("latin-1")) + b"(?:%b)" % after for byte, after in FOLDED.items()))
 _ESCAPE = re.compile(rb"%([0-9a-fA-F]{2})")
 _BYTES = {b"%c%c" % (high, low): bytes((int(bytes((high, low)), 16),)) for high in _HEX for low in _HEX}
-_PERCENT_U = re.compile(rb"%u([0-9a-f]{4})|\\u\{?([0-9a-f]{4})\}?|\\x([0-9a-f]{2})")
+_PERCENT_U = re.compile(rb"%u([0-9a-f]{4})|\\u\{?([0-9a-f]{4})\}?|\\x([0-9a-f]{2})|\\([0-3][0-7]{2}|[4-7][0-7])")
+_PAIR = re.compile(rb"\\(?:([0-3][0-7]{2})|(.))", re.DOTALL)
 _ENTITY = re.compile(
-    rb"&#x?0{0,64}([0-9a-f]{1,6});?|&(?:([lg]t);?|(quot|apos|amp|lpar|rpar|colon|newline|tab|sol|bsol|nbsp|equals|grave|num"
+    rb"&#(?:x0{0,64}([0-9a-f]{1,6})|0{0,64}([0-9]{1,7}));?|&(?:([lg]t);?|(quot|apos|amp|lpar|rpar|colon|newline|tab|sol|bsol|nbsp|equals|grave|num"
     rb"|dollar|percnt|semi|comma|period|excl|verbar|vert|lcub|lbrace|rcub|rbrace|lsqb|lbrack|rsqb|rbrack);)"
 )
 _ENTITIES = {
@@ -64,9 +66,15 @@ _ENTITIES = {
 #: ASCII in more bytes than it needs (RFC 3629 3: never valid), and other letters that some systems take for ASCII.
 _OVERLONG = re.compile(rb"[\xc0\xc1][\x80-\xbf]|\xe0[\x80\x81][\x80-\xbf]|\xf0\x80[\x80\x81][\x80-\xbf]")
 _WIDE = re.compile(rb"\xef\xbc[\x81-\xbf]|\xef\xbd[\x80-\x9e]|\xe2\x88[\x95\x96]|\xe5\x98[\x8a\x8d]")
-_VERSIONED = re.compile(rb"/\*![0-9]{0,6}")
-_COMMENT = re.compile(rb"/\*[^*]{0,200}\*{1,8}(?:[^/*][^*]{0,200}\*{1,8}){0,4}/|\*/")
-_SPACES = re.compile(rb"[\t\n\r\x0b\x0c][ \t\n\r\x0b\x0c]*| [ \t\n\r\x0b\x0c]+")
+#: What begins a comment that MySQL and MariaDB execute.
+_VERSIONED = re.compile(rb"/\*m?![0-9]{0,6}")
+# Both take linear time on what ends where the last comment does: from each beginning there is an end.
+_COMMENT = re.compile(rb"/\*[^*]*\*+(?:[^/*][^*]*\*+)*/")
+_LINE_COMMENT = re.compile(rb"(?:--|#)[^\n]*\n")
+#: A comment with none in it; the search from a beginning ends at the next one.
+_INNERMOST = re.compile(rb"/\*[^/*]*(?:(?:/(?!\*)|\*(?!/))[^/*]*)*\*/")
+#: All controls: to SQL Server they are white space.
+_SPACES = re.compile(rb"[\x01-\x1f][\x01- ]*| [\x01- ]+")
 _IFS = re.compile(rb"\$\{ifs[^}]{0,16}\}|\$ifs(?:\$[0-9@*])?")
 _NBSP = re.compile(rb"([\x00-\x7f])\xa0|\xc2\xa0")
 
@@ -180,11 +188,16 @@ def unquoted(text: bytes) -> bytes:
     return b"".join(parts)
 
 
+def unescaped_cookie(value: bytes) -> bytes:
+    """What quotes and backslashes of a cookie's value are to Python and others (as RFC 2109, and in octal)."""
+    return _PAIR.sub(_from_pair, value) if value[:1] == b'"' and b"\\" in value else value
+
+
 def forms(text: bytes) -> Iterator[bytes | None]:
     """The forms of a decoded value that rules look at, in lower case, the value itself first; ``None`` after each step.
 
-    Second, where it differs, what it is once every coding is undone; last, that without comments, NULs and
-    doubled white space.
+    Second, where it differs, what it is once every coding is undone; third, that without comments, NULs and doubled
+    white space; last, where databases disagree about comments, that with these as the others have them.
     """
     text = text.lower()
     yield text
@@ -200,9 +213,15 @@ def forms(text: bytes) -> Iterator[bytes | None]:
             break
     if plain != text:
         yield plain
-    squeezed = _squeezed(plain)
+    squeezed = _squeezed(_uncommented(plain))
     if squeezed != plain:
         yield squeezed
+    other = _otherwise_uncommented(plain)
+    if other != plain:
+        other = _squeezed(other)
+        if other != squeezed:
+            yield None
+            yield other
 
 
 def _bounded(pairs: Iterator[Pair]) -> tuple[list[Pair], bool]:
@@ -235,8 +254,8 @@ def _unescaped(value: bytes) -> bytes:
 
 
 def _undone(text: bytes) -> bytes:
-    if b"%u" in text or b"\\u" in text or b"\\x" in text:
-        text = _PERCENT_U.sub(_from_hex, text)
+    if b"\\" in text or b"%u" in text:
+        text = _PERCENT_U.sub(_from_number, text)
     if b"&" in text:
         text = _ENTITY.sub(_from_entity, text)
     if not text.isascii():
@@ -247,9 +266,28 @@ def _undone(text: bytes) -> bytes:
     return text.lower()
 
 
-def _squeezed(text: bytes) -> bytes:
+def _uncommented(text: bytes) -> bytes:
+    """Without comments between signs, but with what stands in those that are executed."""
+    if b"*/" not in text and b"/*" not in text:
+        return text
+    text = _VERSIONED.sub(b" ", text)
+    end = text.rfind(b"*/") + 2
+    if end > 1:
+        text = _COMMENT.sub(b" ", text[:end]) + text[end:]
+    return text.replace(b"*/", b" ")
+
+
+def _otherwise_uncommented(text: bytes) -> bytes:
+    """Without comments up to the end of a line or for other versions, and with what stands between quoted signs."""
+    end = text.rfind(b"\n") + 1
+    if end and (b"--" in text or b"#" in text):
+        text = _LINE_COMMENT.sub(b" ", text[:end]) + text[end:]
     if b"/*" in text:
-        text = _COMMENT.sub(b" ", _VERSIONED.sub(b" ", text))
+        text = _INNERMOST.sub(b" ", text).replace(b"*/", b" ")
+    return text
+
+
+def _squeezed(text: bytes) -> bytes:
     if b"\x00" in text:
         text = text.replace(b"\x00", b"")
     if b"''" in text or b'""' in text:
@@ -267,17 +305,20 @@ def _character(number: int) -> bytes:
     return chr(number).encode("utf-8")
 
 
-def _from_hex(match: re.Match[bytes]) -> bytes:
-    return _character(int(match[1] or match[2] or match[3], 16))
+def _from_number(match: re.Match[bytes]) -> bytes:
+    octal = match[4]
+    return _character(int(match[1] or match[2] or match[3], 16)) if octal is None else bytes((int(octal, 8),))
 
 
 def _from_entity(match: re.Match[bytes]) -> bytes:
-    if match[1] is None:
-        return _ENTITIES[match[2] or match[3]]
-    try:
-        return _character(int(match[1], 16 if match[0][2:3] == b"x" else 10))
-    except ValueError:
-        return match[0]
+    coded, decimal = match[1], match[2]
+    if coded is None and decimal is None:
+        return _ENTITIES[match[3] or match[4]]
+    return _character(int(decimal) if coded is None else int(coded, 16))
+
+
+def _from_pair(match: re.Match[bytes]) -> bytes:
+    return match[2] if match[1] is None else bytes((int(match[1], 8),))
 
 
 def _from_overlong(match: re.Match[bytes]) -> bytes:

@@ -15,7 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
 
-from revproxy.filters.decode import PARAMETERS, Pair, form, json_strings, multipart, plain_json, unquoted
+from revproxy.filters.decode import (
+    PARAMETERS,
+    Pair,
+    form,
+    json_strings,
+    multipart,
+    plain_json,
+    unescaped_cookie,
+    unquoted,
+)
 from revproxy.filters.linear import compile_pattern
 from revproxy.filters.media import Reading
 from revproxy.filters.place import GLANCED, Place
@@ -35,13 +44,11 @@ SECRET = frozenset((
     b"x-session-token", b"x-amz-security-token", b"x-vault-token", b"x-gitlab-token", b"x-goog-api-key",
     b"x-functions-key",
 ))  # fmt: skip
-#: Bytes of which fields other than the agent and cookies have one, or they are passed over.
-_NOT_ODD = bytes(byte for byte in range(256) if byte not in b"\x00'\"<>({}$`|\\%")
-#: Harmless agents and lines of cookies that are remembered: few agents are seen often, and clients send the
-#: same cookies again. Longer ones are looked at each time.
+#: Harmless agents, lines of cookies and values of other fields that are remembered, each: few agents are seen often,
+#: and clients send the same cookies and Referer again. Longer ones are looked at each time.
 _REMEMBERED, _LONG = 2048, 300
 # What a field is looked at as.
-_VALUE, _COOKIE, _AGENT = 1, 2, 3
+_VALUE, _LINK, _COOKIE, _AGENT = 1, 2, 3, 4
 #: Kinds of fields that are remembered by name.
 _NAMES = 256
 _SEPARATED = bytes.maketrans(b"&+", b", ")
@@ -59,7 +66,9 @@ class _Kinds(dict[bytes, int]):
     """What fields are looked at as, by name; 0 for not at all."""
 
     def __missing__(self, name: bytes) -> int:
-        if name in FIELDS or (name[:2] == b"x-" and name not in SECRET):
+        if name == b"referer":
+            kind = _LINK
+        elif name in FIELDS or (name[:2] == b"x-" and name not in SECRET):
             kind = _VALUE
         else:
             kind = _COOKIE if name == b"cookie" else _AGENT if name == b"user-agent" else 0
@@ -79,7 +88,7 @@ class RuleSet:
 
     __slots__ = (
         "_agent", "_agents", "_body", "_cookies", "_files", "_header", "_header_signs", "_jars", "_kinds",
-        "_line_signs", "_path", "_path_signs", "_query",
+        "_line_signs", "_path", "_path_signs", "_query", "_values",
     )  # fmt: skip
 
     def __init__(
@@ -107,21 +116,26 @@ class RuleSet:
         self._header_signs = _signs(self._header)
         self._agents: dict[bytes, None] = {}
         self._jars: dict[bytes, None] = {}
+        self._values: dict[bytes, None] = {}
         self._kinds = _Kinds()
 
     def glance(self, request: Request) -> int:
         """Bytes of texts of a head in which something could be found; 0 for most."""
         path, query = request.path, request.query
-        kinds, agents, jars = self._kinds, self._agents, self._jars
+        kinds, agents, jars, harmless = self._kinds, self._agents, self._jars, self._values
         size = 0
         line = b"" if query is None else query.translate(_SEPARATED)
         jar = values = b""
+        new = []
         for f in request.headers.fields:
             kind = kinds[f[0]]
             if not kind:
                 continue
-            if kind == _VALUE:
-                values += f[1] + b","
+            if kind <= _LINK:
+                value = f[1]
+                if value not in harmless:
+                    new.append(value)
+                    values += (value if kind == _VALUE else _link(value)) + b","
             elif kind == _COOKIE:
                 if f[1] not in jars:
                     jar = f[1]
@@ -135,14 +149,17 @@ class RuleSet:
             size += len(path)
         if line:
             signs = self._line_signs
-            if signs is None or signs.seen(unquoted(line).lower()):
+            if signs is None or b"\\" in line or signs.seen(unquoted(line).lower()):
                 size += len(line)
             elif jar:
                 self._remember(jars, jar)
-        if values.translate(None, _NOT_ODD):
+        if values:
             signs = self._header_signs
             if signs is None or signs.seen(unquoted(values).lower()):
                 size += len(values)
+            else:
+                for value in new:
+                    self._remember(harmless, value)
         return size
 
     def head(self, request: Request, report: Report) -> Iterator[None]:
@@ -222,9 +239,11 @@ class RuleSet:
             elif kind == _COOKIE:
                 if value not in self._jars:
                     cookies.append(value)
-            elif kind == _VALUE and value.translate(None, _NOT_ODD):
-                value = unquoted(value)
-                yield from self._header.search(value, "header", name, report)
+            elif kind and value not in self._values:
+                text = unquoted(value if kind == _VALUE else _link(value))
+                yield from self._header.search(text, "header", name, report)
+                if not report.hits:
+                    self._remember(self._values, value)
         if cookies:
             line = b";".join(cookies)
             yield from self._look_at_cookies(line, report)
@@ -238,7 +257,7 @@ class RuleSet:
             harmless[text] = None
 
     def _look_at_cookies(self, line: bytes, report: Report) -> Iterator[None]:
-        among = self._cookies.among(line.replace(b"; ", b","))
+        among = -1 if b"\\" in line else self._cookies.among(line.replace(b"; ", b","))
         if not among:
             return
         pairs = line.split(b";", IN_HEAD)
@@ -252,6 +271,15 @@ class RuleSet:
                 name, value = b"", name
             value = unquoted(value)
             yield from self._cookies.search(value, "cookie", name, report, among)
+            unescaped = unescaped_cookie(value)
+            if unescaped != value:
+                yield from self._cookies.search(unescaped, "cookie", name, report)
+
+
+def _link(value: bytes) -> bytes:
+    """A link with what separates its parameters turned into what separates no commands."""
+    before, mark, query = value.partition(b"?")
+    return before + mark + query.replace(b"&", b",") if mark else value
 
 
 def _signs(*places: Place) -> Signs | None:

@@ -20,16 +20,24 @@ SQL_FUNCTIONS = (
 # Commands that say enough by themselves; then those that do with an argument.
 COMMAND = (
     r"(?:(?:whoami|uname|ifconfig|ipconfig|nslookup|systeminfo|netstat|printenv|busybox|tasklist|mkfifo|phpinfo)\b"
-    r"|cat(?: ?[<,] ?| )[/.$~*?]|ls(?: -[a-z]| /| ?[;|&`)])|id ?[;|&`)]|env ?[|;]|dir(?: /| [a-z]:)"
-    r"|type [a-z]:[/\\]|sleep [0-9]|ping (?:-[a-z] |[0-9]{1,3}\.)|curl[ +](?:-|http|\$|`|[a-z0-9-]{1,24}\.[a-z])"
+    r"|cat(?: ?[<,] ?| )[/.$~*?]|ls(?: -[a-z]| /| ?[;|&`)])|env ?\| ?(?:grep|sort|tee|base64|nc|curl)\b|dir(?: /| [a-z]:)"
+    r"|type [a-z]:[/\\]|sleep [0-9.]{1,6}[smhd]? ?(?:$|[;|&`)#'\"}])|ping (?:-[a-z] |[0-9]{1,3}\.)|curl[ +](?:-|http|\$|`|[a-z0-9-]{1,24}\.[a-z])"
     r"|wget (?:-|http|[a-z0-9-]{1,24}\.[a-z])|n(?:et)?c(?:at)? (?:-|[0-9a-z.]{1,24} [0-9])|telnet [0-9a-z.-]{1,24} [0-9]"
     r"|(?:ba|z|k|c|da)?sh (?:-[ic]|/|<)|(?:python[0-9.]{0,4}|perl|ruby|php|node|lua) -[a-z]|rm -[rf]|chmod [0-7+]"
     r"|chown [a-z]{1,20}[: ]|net (?:user|localgroup|share|view)|echo [^;|]{1,40}\||base64 -d|powershell[. ]|cmd(?:\.exe)? ?/[ck]"
-    r"|hostname ?[;|&`)]|printf '|getent [a-z]|set /a |tar -?[a-z]{0,3}[cxz][a-z]{0,3} |find [^;|]{1,12} -(?:exec|name|perm)"
+    r"|printf '|getent [a-z]|set /a |tar -?[a-z]{0,3}[cxz][a-z]{0,3} |find [^;|]{1,12} -(?:exec|name|perm)"
     r"|(?:head|tail|tac|nl|od|xxd|less|more|strings|base64|sort|g?zcat|gunzip -c|zstdcat|bzcat|xzcat) /(?:etc|var|proc|home|root|opt|usr)/|ps (?:aux|-e)|crontab -|tftp |sudo -|shutdown -|kill -9)"
 )
-#: What is also said in prose, so that it has to stand right after what prose has not.
-BARE = r"(?:ls|id|env|set|dir|hostname|reboot) ?$"
+# Commands that are also names of columns, and said in prose: ``name;id;price``, ``dev|env|prod``, "(name; id)",
+# ``/list?a=1&id``. What stands before and after has to be what lists, prose and links have not.
+_WORD = r"(?:id|env|set|dir|hostname|reboot)"
+_LAST = r" ?(?:$|[;|&`#] ?(?:$|[^a-z0-9 ]))"
+BARE = (
+    rf"^[a-z][;|]{_WORD}{_LAST}|^[^a-z=?\x80-\xff]{{0,40}}[;|&] ?{_WORD}{_LAST}|(?:&&|\|\|) ?{_WORD}{_LAST}|['\")\]/%>][;|&] ?{_WORD}{_LAST}"
+    rf"|/(?:[0-9]{{1,12}}|[a-z0-9_-]{{1,40}}\.[a-z]{{2,4}})[;|] ?{_WORD}{_LAST}"
+    rf"|\.[0-9]{{1,3}}\.[0-9]{{1,3}} ?[;|&] ?{_WORD}{_LAST}|[;|&] ?{_WORD} ?[;|&][./#$`\\]"
+    rf"|[$<>]\( ?{_WORD} ?(?:$|[;|&`)])|(?:[|&]|(?:^|[^p]);|\| |[^a-z ][;&] |^[;&] )ls ?$"
+)
 BIN = r"/(?:usr/)?s?bin/(?:(?:ba|da|z|k|c)?sh|cat|id|ls|nc|curl|wget|python[0-9]?|perl|whoami|ping|uname)\b"
 
 HANDLER = (

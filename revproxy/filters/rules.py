@@ -124,7 +124,7 @@ RULES: tuple[Rule, ...] = (
     # -- 2000: SQL
     Rule(
         2001, "sql-union", CRITICAL,
-        r"\bunion(?: all| distinct)?[ (+]{1,4}select[ (+]{1,4}(?:null|[0-9'\"@*~-]|all |distinct |[a-z_0-9.]{1,40} ?[(,]"
+        r"(?:\b|[0-9]|\\n)union(?: all| distinct)?[ (+]{1,4}select[ (+]{1,4}(?:null|[0-9'\"@*~-]|all |distinct |[a-z_0-9.]{1,40} ?[(,]"
         r"|[a-z_.0-9]{1,40} (?:from|into) )|['\"0-9)] ?union(?: all| distinct)? select ?/?$",
         ("union ", "union(", "union+"),
     ),
@@ -137,7 +137,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         2003, "sql-condition", CRITICAL,
-        r"\b(?:or|and)[ (]{1,3}(?:(?:[0-9]{1,12}|0x[0-9a-f]{1,12}|'[^']{0,12}') ?(?:=|like |rlike |<=>|!=)[ (]{0,3}"
+        r"(?:\b|[0-9])(?:or|and)[ (]{1,3}(?:(?:[0-9]{1,12}|0x[0-9a-f]{1,12}|'[^']{0,12}') ?(?:=|like |rlike |<=>|!=)[ (]{0,3}"
         r"(?:[0-9]|'|select )"
         rf"|{SQL_CALLS}\([0-9a-z',]{{0,20}}\) ?=)|^-?[0-9]{{1,10}}['\")]{{0,3}} ?(?:or|and) [0-9]{{1,10}} ?[<>] ?[0-9]",
         (" or", " and", ")or", ")and", "'or", "'and", "\"or", "\"and", "or(", "and(", "or ", "and "),
@@ -214,7 +214,7 @@ RULES: tuple[Rule, ...] = (
     Rule(3002, "event-handler", CRITICAL, rf"[ \"'`/;\x09\x0a\x0c\x0d]{HANDLER}", (" on", '"on', "'on", "/on", "`on", ";on", "\ton", "\non", "\ron", "\x0con")),
     Rule(
         3003, "script-scheme", CRITICAL,
-        r"(?:j ?a ?v ?a|v ?b|live) ?s ?c ?r ?i ?p ?t ?:[^ ]{0,60}[(=/`]", ("t:", "t :"),
+        r"(?:j ?a ?v ?a|v ?b|live) ?s ?c ?r ?i ?p ?t ?:(?:[^ ]{0,60}(?:[(=`]|/[/*])| ?/)", ("t:", "t :"),
     ),
     Rule(
         3004, "dangerous-element", ERROR,
@@ -250,10 +250,10 @@ RULES: tuple[Rule, ...] = (
     Rule(
         4001, "command-after-separator", CRITICAL,
         rf"(?:[;|&]|\$\(|[<>]\(|\{{) ?(?:/(?:usr/)?s?bin/)?{COMMAND}"
-        rf"|(?:[;|&]|\| |[^a-z ][;&] |^[;&] |\$\(){BARE}|\{{[a-z]{{2,8}},[/-]",
+        rf"|{BARE}|\{{[a-z]{{2,8}},[/-]",
         (";", "|", "&", "$(", "<(", ">(", "{"), _ALL & ~AGENT,
     ),
-    Rule(4007, "command-in-backticks", CRITICAL, rf"(?:^|[^ \n(`])`(?: ?(?:/(?:usr/)?s?bin/)?{COMMAND}|(?:id|ls) ?$)", ("`",), _ALL & ~AGENT),
+    Rule(4007, "command-in-backticks", CRITICAL, rf"(?:^|[^ \n(`])`(?: ?(?:/(?:usr/)?s?bin/)?{COMMAND}|(?:id|ls|hostname) ?(?:$|[;|&`)])|env ?[|;])", ("`",), _ALL & ~AGENT),
     Rule(
         4006, "command-line", CRITICAL,
         r"^['\" ]?(?:cat /[a-z][a-z0-9/._*?-]{0,80} ?$|(?:head|tail|tac|nl|od|xxd|less|more|strings|g?zcat|gunzip -c|zstdcat|bzcat|xzcat) /(?:etc|var|proc)/|(?:wget|curl) (?:-[a-z]{1,4} )?https?://|busybox |(?:ba)?sh -[ic] |python[23]? -c ?['\"]|perl -e ?['\"]|rm -rf )",
@@ -368,9 +368,9 @@ RULES: tuple[Rule, ...] = (
     # -- 7000: requests that the backend is made to send
     Rule(
         7001, "cloud-metadata", CRITICAL,
-        r"169\.254\.169\.254|169\.254\.170\.2\b|metadata\.google\.internal|100\.100\.100\.200|fd00:ec2::254|computemetadata/v1"
+        r"169\.254\.169\.254|169\.254\.170\.2\b|metadata\.google\.internal|[/@]100\.100\.100\.200|fd00:ec2::254|computemetadata/v1"
         r"|//2852039166\b|/0xa9fea9fe|0xa9\.0xfe|0251\.0376",
-        ("169.254.", "metadata.google", "computemetadata/", "100.100.100", "fd00:ec2", "//2852039166", "/0xa9fea9fe", "0xa9.", "0251."), _ALL & ~PATH,
+        ("169.254.", "metadata.google", "computemetadata/", "/100.100.100", "@100.100.100", "fd00:ec2", "//2852039166", "/0xa9fea9fe", "0xa9.", "0251."), _ALL & ~PATH,
     ),
     Rule(
         7002, "local-service", CRITICAL,

