@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from revproxy.cache.handler import Cache
 from revproxy.config.compile import compile_config
@@ -104,7 +105,9 @@ def test_what_it_counts_by() -> None:
     assert statuses(place, 1) + statuses(place, 1, peer="192.0.2.9") == [200, 429]
     place = world('{ rate = "1/h", by = "route" }')
     assert statuses(place, 1) + statuses(place, 1, peer="192.0.2.9") == [200, 429]
-    place = world('{ rate = "1/h", by = "client_certificate" }')
+    config = load(toml())
+    limit = RateLimit(rate="1/h", by="client_certificate")
+    place = World(evolve(config, routes=(evolve(config.routes[0], rate_limit=(limit,)),)))
     one, other = (TlsInfo("a", client=ClientIdentity("", (), f"{n:064x}", "0A", b"")) for n in (1, 2))
     assert statuses(place, 2, tls=one) + statuses(place, 1, tls=other) + statuses(place, 2) == [200, 429, 200, 200, 429]
 
