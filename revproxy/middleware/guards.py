@@ -159,7 +159,7 @@ class Load:
         lag.tick(late / self._written.lag, late + TICK)
         active = lag.active
         for upstream, controller in self._queues.items():
-            allowed = self._written.queue * upstream.room.length
+            allowed = (self._written.queue or 0.0) * upstream.room.length
             controller.tick(len(upstream.room) / allowed if allowed else 0.0, late + TICK)
             active = active or controller.active
         self._tell(active, now)

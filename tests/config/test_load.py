@@ -150,8 +150,9 @@ upstream = "api"
 minimum_rate = "off"
 rate_limit = [
     "100/s",
-    { rate = "1000/h", burst = 50, by = "header:X-Key", missing = "pass", ipv4 = 24, ipv6 = 48, keys = 5 },
+    { rate = "1000/h", burst = 50, by = "header:X-Key", missing = "route", keys = 5 },
     { rate = "5/d", delay = "2s", waiting = 9, status = 503, hits = false, fields = "refused", name = "daily" },
+    { rate = "9/d", ipv4 = 24, ipv6 = 48 },
 ]
 priority = "low"
 limits.body = "off"
@@ -445,8 +446,9 @@ EXPECTED = m.Config(
             minimum_rate=None,
             rate_limit=(
                 m.RateLimit(rate=Requests(100, "second")),
-                m.RateLimit(rate="1000/h", burst=50, by="header:x-key", missing="pass", ipv4=24, ipv6=48, keys=5),
+                m.RateLimit(rate="1000/h", burst=50, by="header:x-key", missing="route", keys=5),
                 m.RateLimit(rate="5/d", delay=2.0, waiting=9, status=503, hits=False, fields="refused", name="daily"),
+                m.RateLimit(rate="9/d", ipv4=24, ipv6=48),
             ),
             priority="low",
             limits=m.RouteLimits(

@@ -130,7 +130,7 @@ def test_what_no_transport_takes_waits_on_its_stream(play_once):
 def test_a_route_has_caps_of_its_own_beside_the_servers(play_once):
     more = '[[routes]]\nmatch = { path = "/other" }\nupstream = "app"'
     route = (
-        'name = "few"\nmatch = { path = "/few" }\nlimits = { requests = 1, requests_per_address = 5 }\nupstream = "app"'
+        'name = "few"\nmatch = { path = "/few" }\nlimits = { requests = 1, requests_per_address = 1 }\nupstream = "app"'
     )
     scenario = play_once(toml("limits = { requests = 3 }", route=route, more=more))
     clients = [scenario.client() for _ in range(5)]
