@@ -54,6 +54,10 @@ _CATEGORIES |= {
 }
 
 
+#: To :mod:`re`, these are other classes, with a bracket behind.
+_POSIX_CLASS = re.compile(r"\[:\^?[a-z]{1,10}:\]")
+#: What ``$`` has to be told from.
+_DOLLAR = re.compile(rb"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\$", re.DOTALL)
 #: Texts that are asked for, for one pattern.
 _ALTERNATIVES = 32
 
@@ -118,6 +122,8 @@ def compile_pattern(pattern: str, *, ignore_case: bool = False, engine: str | No
         raise NotLinear(f"up to {found_cost.steps} steps at each byte of a text, {STEPS} are allowed; use lower bounds")
     if found_cost.once > ONCE:
         raise NotLinear(f"up to {found_cost.once} steps for a text, {ONCE} are allowed; use lower bounds")
+    # re2's is the end of the text only, that of re also before a last line feed
+    raw = _DOLLAR.sub(lambda match: rb"\Z" if match[0] == b"$" else match[0], raw)
     return _compiled(raw, re.IGNORECASE if ignore_case else 0)
 
 
@@ -175,6 +181,8 @@ def _bytes(pattern: str) -> bytes:
 
 def _parsed(pattern: str) -> Any:
     raw = _bytes(pattern)
+    if _POSIX_CLASS.search(pattern):
+        raise NotLinear('has a class of POSIX; write its characters, such as "[0-9]" for "[[:digit:]]"')
     try:
         re.compile(raw)
         tree = _parser.parse(raw)

@@ -28,6 +28,8 @@ from revproxy.filters.rules import RULES, Rule
         ("(?m)a", "flags"),
         ("(?s:a)", "flags"),
         ("é", "beyond ASCII"),
+        ("[[:digit:]]-leak", 'write its characters, such as "[0-9]"'),
+        ("[a[:^space:]]", "class of POSIX"),
         ("a" * 3000, "longer than"),
     ],
 )
@@ -106,3 +108,16 @@ def test_every_match_has_one_of_its_literals(rule: Rule, data: st.DataObject) ->
     text = raw.search(data.draw(st.from_regex(raw)))
     assert text is not None
     assert not found or any(each.encode("latin-1") in text[0].lower() for each in found)
+
+
+@pytest.mark.parametrize("pattern", ["[[:digit:]]-leak", "[^[:space:]a]b]c", r"\pL{2}-leak", r"\Q[a]\E-leak"])
+def test_what_only_re2_reads_needs_no_text(pattern: str) -> None:
+    assert literals(pattern) == ()
+    assert compile_pattern(pattern, engine="re2")
+
+
+@pytest.mark.parametrize("engine", ["re", "re2"])
+def test_an_end_is_that_of_the_text(engine: str) -> None:
+    matcher = compile_pattern(r"secret$|[$]x|\$y|[]$]z|[^]$]w", engine=engine)
+    texts = (b"secret", b"secret\n", b"$x", b"$y", b"]z", b"]w", b"$w", b"-w")
+    assert [text for text in texts if matcher.search(text)] == [b"secret", b"$x", b"$y", b"]z", b"-w"]
