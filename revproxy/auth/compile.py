@@ -73,7 +73,7 @@ class Auths:
                 return made
         told = told_names(written.told, written.strip)
         methods = [self._method(name, table, written) for name, table in written.methods()]
-        removers = [remover(place) for place in places(written)] if written.credentials == "remove" else []
+        removers = [remover(place) for place in written.places] if written.credentials == "remove" else []
         headers = [(name.encode("ascii"), compile_template(value)) for name, value in written.headers.items()]
         hook = Authenticate(methods, written.satisfy == "all", told, removers, headers)
         self._made.append((written, hook))
@@ -129,7 +129,7 @@ class Auths:
             holder = Holder(by_digest({name: key_hash(text) for name, text in written.keys.items()}))
         else:
             holder = self._live(written.file, lambda data: by_digest(read_keys(data)), Holder)
-        return ApiKeyMethod(holder, api_key_place(written), realm)
+        return ApiKeyMethod(holder, written.place, realm)
 
     def _jwt(self, written: JwtAuth, realm: str) -> Any:
         try:
@@ -184,26 +184,9 @@ def _parse(path: str, read: Callable[[bytes], Any], most: int) -> Any:
         raise ValueError(f"{path}: {error}") from None
 
 
-def api_key_place(written: ApiKeyAuth) -> str:
-    """Where keys stand, as :func:`~revproxy.auth.credentials.reader` has it."""
-    return f"query:{written.query}" if written.query is not None else f"header:{written.header or 'x-api-key'}"
-
-
-def places(written: Auth) -> list[str]:
-    """Where the credentials stand that are checked here; those that a service checks are its own."""
-    found = []
-    if written.basic is not None:
-        found.append("header")
-    if written.jwt is not None:
-        found.append(written.jwt.token)
-    if written.api_key is not None:
-        found.append(api_key_place(written.api_key))
-    return list(dict.fromkeys(found))
-
-
 def query_secrets(all_written: Iterable[Auth | None]) -> frozenset[bytes]:
     """The names of the query parameters that are credentials: no log shows their values."""
-    found = (place for written in all_written if written is not None for place in places(written))
+    found = (place for written in all_written if written is not None for place in written.places)
     return frozenset(place[len("query:") :].encode("utf-8") for place in found if place.startswith("query:"))
 
 

@@ -101,6 +101,11 @@ class ApiKeyAuth:
     file: Name | None = None
     keys: Mapping[Name, KeyHash] = Factory(dict)
 
+    @property
+    def place(self) -> str:
+        """Where keys stand, in the words of :attr:`Auth.places`."""
+        return f"query:{self.query}" if self.query is not None else f"header:{self.header or 'x-api-key'}"
+
 
 @frozen(kw_only=True)
 class CertificateAuth:
@@ -141,3 +146,18 @@ class Auth:
     def told(self) -> tuple[str, ...]:
         """The names of the request fields that backends get from here."""
         return (*self.headers, *(self.forward.copy_response if self.forward is not None else ()))
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where the credentials stand that are checked here; those that a service checks are its own.
+
+        ``"header"`` is Authorization, others are ``"header:NAME"``, ``"cookie:NAME"`` and ``"query:NAME"``.
+        """
+        found = []
+        if self.basic is not None:
+            found.append("header")
+        if self.jwt is not None:
+            found.append(self.jwt.token)
+        if self.api_key is not None:
+            found.append(self.api_key.place)
+        return tuple(dict.fromkeys(found))

@@ -17,6 +17,7 @@ from revproxy.config.check_access import check_access, check_route_access, check
 from revproxy.config.check_auth import check_auth
 from revproxy.config.check_filters import check_filter
 from revproxy.config.check_listen import check_listeners
+from revproxy.config.check_shared import check_shared
 from revproxy.config.check_upstreams import check_retry, check_upstreams
 from revproxy.config.errors import Key, either, nearest, show
 from revproxy.config.model import Config, RateLimit, Redirect, Respond, Rewrite, Route
@@ -80,6 +81,7 @@ def _routes(config: Config) -> Iterator[Found]:
                 yield _unknown(found, name, "listener", listeners)
         yield from _end(key, route, config.upstreams)
         yield from check_auth(key, route, config.upstreams, certified)
+        yield from check_shared(key, route)
         yield from _rate_limits((*key, "rate_limit"), route, config.server.rate_limit)
         if route.retry is not None:
             yield from check_retry((*key, "retry"), route.retry)

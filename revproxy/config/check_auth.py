@@ -1,4 +1,7 @@
-"""What has to agree in the ``auth`` table of a route, and between it and the rest of the route."""
+"""What has to agree in the ``auth`` table of a route, and between it and the listeners.
+
+What it has to do with a cache is in :mod:`revproxy.config.check_shared`.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,10 @@ from collections.abc import Collection, Iterator
 from urllib.parse import urlsplit
 
 from revproxy.config.auth import ApiKeyAuth, Auth, BasicAuth, ForwardAuth, JwtAuth
-from revproxy.config.errors import Key, Wrong, either, show
+from revproxy.config.errors import Key, either, show
 from revproxy.config.model import Route
 from revproxy.config.structure import Found
 from revproxy.config.tokens import HMAC
-from revproxy.config.variables import split
 
 
 def check_auth(key: Key, route: Route, upstreams: Collection[str], has_client_certificates: bool) -> Iterator[Found]:
@@ -35,7 +37,6 @@ def check_auth(key: Key, route: Route, upstreams: Collection[str], has_client_ce
         text = "no listener asks clients for certificates; write tls = { …, client = … } in a [[listen]] table"
         yield Found((*here, "client_certificate"), text)
     yield from _together(here, auth)
-    yield from _cached(here, route, auth)
 
 
 def _basic(key: Key, basic: BasicAuth) -> Iterator[Found]:
@@ -106,30 +107,3 @@ def _together(key: Key, auth: Auth) -> Iterator[Found]:
     for name in auth.headers:
         if name == "authorization" and auth.credentials == "pass":
             yield Found((*key, "headers", name), "credentials are passed on in this very field; write one or the other")
-
-
-def _cached(key: Key, route: Route, auth: Auth) -> Iterator[Found]:
-    """A response that was made for a user is not for the next one."""
-    if route.cache is None:
-        return
-    kept = {name.lower() for name in route.cache.key_headers}
-    missing = [name for name in auth.told if name.lower() not in kept]
-    if missing:
-        names = ", ".join(map(show, missing))
-        yield Found(
-            key,
-            f"the backend is told who asks, and what it answers is cached for everybody; write "
-            f"cache = {{ key_headers = [{names}] }}, or leave out the cache or these fields",
-        )
-    if route.headers is not None:
-        changes = route.headers.request
-        for name, text in (*changes.set.items(), *changes.add.items()):
-            try:
-                used = any(is_name and part.startswith("auth_") for is_name, part in split(text))
-            except Wrong:
-                continue
-            if used:
-                where = f"headers.request has {show(name)} of the user"
-                yield Found(
-                    key, f"{where}, which the cache does not know of; write it in auth.headers, and in key_headers"
-                )

@@ -91,34 +91,6 @@ def test_a_secret_is_not_shown():
 
 
 @pytest.mark.parametrize(
-    ("auth", "cache", "good"),
-    [
-        ("", "true", True),
-        ("", '{ key_headers = "x-user" }', True),
-        (', headers = { x-user = "$auth_user" }', "true", False),
-        (', headers = { x-user = "$auth_user" }', '{ key_headers = "x-tenant" }', False),
-        (', headers = { X-User = "$auth_user" }', '{ key_headers = ["x-tenant", "X-USER"] }', True),
-        (', headers = { x-user = "$auth_user", x-b = "$auth_method" }', '{ key_headers = "x-user" }', False),
-    ],
-)
-def test_what_is_made_for_a_user_is_not_cached_for_everybody(auth, cache, good):
-    found = problems(f'basic = {{ file = "u" }}{auth}', f"cache = {cache}")
-    assert (found == []) is good
-    assert good or "key_headers = [" in found[0]
-
-
-def test_what_a_service_tells_is_such_a_thing_too():
-    auth = 'forward = { upstream = "app", copy_response = ["Remote-User"] }'
-    assert 'key_headers = ["remote-user"]' in problems(auth, "cache = true")[0]
-    assert problems(auth, 'cache = { key_headers = "remote-user" }') == []
-
-
-def test_and_what_headers_tell_of_a_user():
-    headers = 'cache = true\nheaders = { request = { set = { x-u = "a${auth_user}" } } }'
-    assert "write it in auth.headers" in problems('basic = { file = "u" }', headers)[0]
-
-
-@pytest.mark.parametrize(
     ("auth", "expected"),
     [
         ('basic = { file = "none" }', "auth.basic: .*none can't be read: no such file"),
