@@ -37,6 +37,14 @@ _TRIES = 4
 _RSA_BITS = 2048
 _BASE64URL = re.compile(rb"[A-Za-z0-9_-]+")
 _TO_BASE64 = bytes.maketrans(b"-_", b"+/")
+#: The curves of an algorithm (RFC 7518 3.4, RFC 8037 3.1, RFC 9864 2.2): keys of others are for encryption, or weaker.
+_CURVES = {
+    "ES256": ("P-256",),
+    "ES384": ("P-384",),
+    "ES512": ("P-521",),
+    "EdDSA": ("Ed25519", "Ed448"),
+    "Ed25519": ("Ed25519",),
+}
 _TYPES: dict[str, type] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey, "oct": OctKey}
 
 
@@ -57,12 +65,22 @@ class Key:
     """One key.
 
     :param kind: ``RSA``, ``EC``, ``OKP`` or ``oct``. :param alg: the only algorithm it is for, or ``None``.
+    :param curve: of ``EC`` and ``OKP``, as RFC 7518 6.2.1.1 and RFC 8037 2 name them.
     """
 
     kid: str | None
     kind: str
     alg: str | None
     key: Any
+    curve: str | None = None
+
+    def serves(self, alg: str) -> bool:
+        """Whether it is one for this algorithm."""
+        return self.alg in (None, alg) and _is_for(self.kind, self.curve, alg)
+
+
+def _is_for(kind: str, curve: str | None, alg: str) -> bool:
+    return kind == KINDS[alg] and curve in _CURVES.get(alg, (None,))
 
 
 @frozen(eq=False)
@@ -88,8 +106,7 @@ class Keys:
             among = self.by_name[kid]
         else:
             raise UnknownKey("no key of its name is known")
-        kind = KINDS[alg]
-        return [key for key in among if key.kind == kind and key.alg in (None, alg)][:_TRIES]
+        return [key for key in among if key.serves(alg)][:_TRIES]
 
 
 @frozen(eq=False)
@@ -140,7 +157,9 @@ def read_keys(data: bytes, algorithms: Sequence[str]) -> Keys:
             made.raw_value  # noqa: B018  # reads it, so that it is known to be one
         except (JoseError, ValueError, TypeError, KeyError, OverflowError):
             continue
-        keys.append(Key(kid, made.key_type, alg, made))
+        curve = made.curve_name if made.key_type in ("EC", "OKP") else None
+        if any(_is_for(made.key_type, curve, algorithm) for algorithm in algorithms):
+            keys.append(Key(kid, made.key_type, alg, made, curve))
     if not keys:
         raise ValueError(f"none of its keys is for {' or '.join(algorithms)}")
     return Keys(tuple(keys))
