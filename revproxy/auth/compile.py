@@ -159,7 +159,14 @@ class Auths:
                 secret = (written.secret or "").encode("utf-8")
             return FixedKeys(token.secret_keys(secret, algorithms))
         if not written.jwks.startswith("https://"):
-            return self._live(written.jwks, lambda data: token.read_keys(data, algorithms), FixedKeys, 1 << 20)
+            path = self._path(written.jwks)
+
+            def first(keys: Any) -> FixedKeys:
+                if not keys.keys:
+                    raise ValueError(f"{path}: none of its keys is for {' or '.join(algorithms)}")
+                return FixedKeys(keys, path)
+
+            return self._live(written.jwks, lambda data: token.read_keys(data, algorithms), first, 1 << 20)
         fetched = FetchedKeys(
             written.jwks,
             fetcher(written.jwks, written.ca, self._base, self._reactor),

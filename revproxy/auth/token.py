@@ -85,7 +85,7 @@ def _is_for(kind: str, curve: str | None, alg: str) -> bool:
 
 @frozen(eq=False)
 class Keys:
-    """The keys that there are."""
+    """The keys that there are; none, and every token is refused."""
 
     keys: tuple[Key, ...]
     by_name: Mapping[str, tuple[Key, ...]] = field(init=False)
@@ -99,7 +99,9 @@ class Keys:
         return names
 
     def candidates(self, kid: str | None, alg: str) -> Sequence[Key]:
-        """The keys that a token may be signed with. :raises UnknownKey: there is none of its name."""
+        """The keys that a token may be signed with. :raises UnknownKey: there is none of its name, or none at all."""
+        if not self.keys:
+            raise UnknownKey("there is no key that can be used")
         if kid is None:
             among = self.keys
         elif kid in self.by_name:
@@ -132,7 +134,7 @@ class Rules:
 def read_keys(data: bytes, algorithms: Sequence[str]) -> Keys:
     """The keys of a JWK set that are for these algorithms; secrets and what can't be read in it are left out.
 
-    :raises ValueError: when it is no set, or none of its keys is left.
+    There may be none left: whoever publishes a set withdraws keys so. :raises ValueError: when it is no set.
     """
     try:
         document = json.loads(data)
@@ -160,8 +162,6 @@ def read_keys(data: bytes, algorithms: Sequence[str]) -> Keys:
         curve = made.curve_name if made.key_type in ("EC", "OKP") else None
         if any(_is_for(made.key_type, curve, algorithm) for algorithm in algorithms):
             keys.append(Key(kid, made.key_type, alg, made, curve))
-    if not keys:
-        raise ValueError(f"none of its keys is for {' or '.join(algorithms)}")
     return Keys(tuple(keys))
 
 
