@@ -140,8 +140,8 @@ class Auths:
 
         rules = token.Rules(
             written.algorithms,
-            frozenset(written.issuer),
-            frozenset(written.audience),
+            None if written.issuer is None else frozenset(written.issuer),
+            None if written.audience is None else frozenset(written.audience),
             written.leeway,
             written.user,
             written.require,

@@ -116,8 +116,8 @@ class Rules:
     """What tokens have to be; the words are those of :class:`revproxy.config.auth.JwtAuth`."""
 
     algorithms: tuple[str, ...]
-    issuer: frozenset[str] = frozenset()
-    audience: frozenset[str] = frozenset()
+    issuer: frozenset[str] | None = None
+    audience: frozenset[str] | None = None
     leeway: float = 60.0
     user: str = "sub"
     require: Mapping[str, tuple[str, ...]] = {}  # never changed
@@ -255,9 +255,9 @@ def _check_times(claims: Mapping[str, Any], leeway: float, now: float) -> None:
 
 def _check_claims(claims: Mapping[str, Any], rules: Rules) -> None:
     issuer = claims.get("iss")
-    if rules.issuer and not (isinstance(issuer, str) and issuer in rules.issuer):
+    if rules.issuer is not None and not (isinstance(issuer, str) and issuer in rules.issuer):
         raise TokenRefused("it is of another issuer")
-    if rules.audience:
+    if rules.audience is not None:
         audience = claims.get("aud")
         among = audience if isinstance(audience, list) else [audience]
         if not any(isinstance(name, str) and name in rules.audience for name in among):

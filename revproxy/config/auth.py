@@ -79,8 +79,8 @@ class JwtAuth:
     jwks: Name | None = None
     secret: Secret | None = None
     secret_file: Name | None = None
-    issuer: tuple[Text, ...] = ()
-    audience: tuple[Text, ...] = ()
+    issuer: tuple[Text, ...] | None = None
+    audience: tuple[Text, ...] | None = None
     leeway: DurationOrZero = 60.0
     token: TokenPlace = "header"
     user: Name = "sub"
@@ -153,11 +153,16 @@ class Auth:
 
         ``"header"`` is Authorization, others are ``"header:NAME"``, ``"cookie:NAME"`` and ``"query:NAME"``.
         """
-        found = []
+        return tuple(dict.fromkeys(self.places_by_method.values()))
+
+    @property
+    def places_by_method(self) -> Mapping[str, str]:
+        """Each of :attr:`places` by the name of the method that reads it."""
+        found = {}
         if self.basic is not None:
-            found.append("header")
+            found["basic"] = "header"
         if self.jwt is not None:
-            found.append(self.jwt.token)
+            found["jwt"] = self.jwt.token
         if self.api_key is not None:
-            found.append(self.api_key.place)
-        return tuple(dict.fromkeys(found))
+            found["api_key"] = self.api_key.place
+        return found

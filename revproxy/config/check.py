@@ -55,7 +55,7 @@ def _bans(config: Config) -> Iterator[Found]:
 
 def _server(config: Config) -> Iterator[Found]:
     if config.server.access is not None:
-        yield from check_access(("server", "access"), config.server.access, config.base)
+        yield from check_access(("server", "access"), config.server.access, config.server, config.base)
     if config.server.security_headers is not None:
         yield from check_security(("server", "security_headers"), config.server.security_headers)
 
@@ -80,14 +80,14 @@ def _routes(config: Config) -> Iterator[Found]:
                 found: Key = (*key, "match", "listen", *([at] if len(route.match.listen) > 1 else []))
                 yield _unknown(found, name, "listener", listeners)
         yield from _end(key, route, config.upstreams)
-        yield from check_auth(key, route, config.upstreams, certified)
+        yield from check_auth(key, route, config.server, config.upstreams, certified)
         yield from check_shared(key, route)
         yield from _rate_limits((*key, "rate_limit"), route, config.server.rate_limit)
         if route.retry is not None:
             yield from check_retry((*key, "retry"), route.retry)
         if route.filter is not None:
             yield from check_filter((*key, "filter"), route.filter)
-        yield from check_route_access(key, route, config.base)
+        yield from check_route_access(key, route, config.server, config.base)
         if route.rewrite is not None:
             yield from _rewrite((*key, "rewrite"), route.rewrite)
         if route.redirect is not None:

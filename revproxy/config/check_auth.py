@@ -8,14 +8,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from urllib.parse import urlsplit
 
+from revproxy.auth.credentials import is_told, told_names
 from revproxy.config.auth import ApiKeyAuth, Auth, BasicAuth, ForwardAuth, JwtAuth
+from revproxy.config.check_access import never_comes
 from revproxy.config.errors import Key, either, show
-from revproxy.config.model import Route
+from revproxy.config.model import Route, Server
 from revproxy.config.structure import Found
 from revproxy.config.tokens import HMAC
 
 
-def check_auth(key: Key, route: Route, upstreams: Collection[str], has_client_certificates: bool) -> Iterator[Found]:
+def check_auth(
+    key: Key, route: Route, server: Server, upstreams: Collection[str], has_client_certificates: bool
+) -> Iterator[Found]:
     """What is wrong with the ``auth`` of a route, of which ``key`` is the path."""
     auth = route.auth
     if auth is None:
@@ -33,9 +37,13 @@ def check_auth(key: Key, route: Route, upstreams: Collection[str], has_client_ce
         yield from _jwt((*here, "jwt"), auth.jwt)
     if auth.forward is not None:
         yield from _forward((*here, "forward"), auth.forward, upstreams)
+    if auth.client_certificate is not None and not auth.client_certificate.names:
+        text = 'is empty: no certificate would be taken; write whose it has to be, or "*" for any'
+        yield Found((*here, "client_certificate", "names"), text)
     if auth.client_certificate is not None and not has_client_certificates:
         text = "no listener asks clients for certificates; write tls = { …, client = … } in a [[listen]] table"
         yield Found((*here, "client_certificate"), text)
+    yield from _read(here, auth, server)
     yield from _together(here, auth)
 
 
@@ -59,7 +67,37 @@ def _api_key(key: Key, api_key: ApiKeyAuth) -> Iterator[Found]:
         seen.setdefault(digest, name)
 
 
+def _read(key: Key, auth: Auth, server: Server) -> Iterator[Found]:
+    """Credentials that never come to where they are looked for."""
+    told = told_names(auth.told, auth.strip)
+    where = {"api_key": ("api_key", "header"), "jwt": ("jwt", "token"), "basic": ("basic",)}
+    for method, place in auth.places_by_method.items():
+        kind, _, name = place.partition(":")
+        if kind == "query":
+            continue
+        field = "cookie" if kind == "cookie" else name.lower() or "authorization"
+        dropped = never_comes(field, server)
+        if dropped is not None:
+            yield Found((*key, *where[method]), f"{dropped}: it would never be there")
+        elif is_told(field.encode("ascii"), told):
+            names = {other.lower().replace("_", "-") for other in (*auth.told, *auth.strip)}
+            by = "strip" if field in {other.lower().replace("_", "-") for other in auth.strip} else "headers"
+            why = f"by {by}" if field in names else "since clients may not say who they are"
+            yield Found(
+                (*key, *where[method]),
+                f"the field {show(field)} is taken out of all requests {why}, before it is looked at; read another, "
+                f"such as {show('x-api-key' if method == 'api_key' and field != 'x-api-key' else 'x-token')}"
+                f"{', or leave it out there' if field in names else ''}",
+            )
+
+
 def _jwt(key: Key, jwt: JwtAuth) -> Iterator[Found]:
+    for name in ("issuer", "audience"):
+        if getattr(jwt, name) == ():
+            yield Found((*key, name), "is empty: every token would be refused; write some, or leave it out")
+    for name, values in jwt.require.items():
+        if not values:
+            yield Found((*key, "require", name), "has no value: every token would be refused; write what it may be")
     if not jwt.algorithms:
         yield Found((*key, "algorithms"), 'no algorithm is taken; write one such as ["RS256"]')
     shared = [name for name in jwt.algorithms if name in HMAC]

@@ -13,6 +13,9 @@ from revproxy.config.errors import wrong
 from revproxy.config.numbers import plain_name, string
 from revproxy.filters.linear import NotLinear, compile_pattern
 
+#: Texts in which a pattern finds nothing at all, at some place, when it may do so nearly everywhere.
+_ANYTHING = (b"\x01", b"a b")
+
 
 def compile_regex(written: str, pattern: str) -> re.Pattern[str]:
     try:
@@ -43,7 +46,11 @@ def linear_pattern(value: object) -> str:
     if not text:
         raise wrong(text, "can't be used here", "write a regular expression that is not empty")
     try:
-        compile_pattern(text, ignore_case=True)
+        pattern = compile_pattern(text, ignore_case=True)
     except NotLinear as error:
         raise wrong(text, "is no pattern of bounded time", str(error)) from None
+    if any((match := pattern.search(sample)) is not None and match.start() == match.end() for sample in _ANYTHING):
+        raise wrong(
+            text, "matches nothing at all, and so every request", 'write what has to be there, such as "a{1,3}"'
+        )
     return text
