@@ -37,6 +37,8 @@ _TRIES = 4
 _RSA_BITS = 2048
 _BASE64URL = re.compile(rb"[A-Za-z0-9_-]+")
 _TO_BASE64 = bytes.maketrans(b"-_", b"+/")
+#: Claims that are one text of several values with blanks between them (RFC 8693 4.2, RFC 9068 2.2.3; Microsoft's scp).
+_SCOPES = ("scope", "scp")
 #: The curves of an algorithm (RFC 7518 3.4, RFC 8037 3.1, RFC 9864 2.2): keys of others are for encryption, or weaker.
 _CURVES = {
     "ES256": ("P-256",),
@@ -268,6 +270,8 @@ def _check_claims(claims: Mapping[str, Any], rules: Rules) -> None:
     for name, wanted in rules.require.items():
         found = _at(claims, name)
         values = found if isinstance(found, list) else [found]
+        if name in _SCOPES and isinstance(found, str):
+            values = [found, *found.split(" ")]
         if not any(_plain(value) in wanted for value in values):
             raise TokenRefused(f"its {name} is not one of those that may", forbidden=True)
 

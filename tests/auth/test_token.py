@@ -244,6 +244,41 @@ def test_a_token_names_somebody(sub):
         )
 
 
+@pytest.mark.parametrize("name", ["scope", "scp"])
+@pytest.mark.parametrize(
+    ("found", "good"),
+    [
+        ("read", True),
+        ("read write", True),
+        ("openid read", True),
+        ("openid  write ", True),
+        (["read", "x"], True),
+        ("a b", True),
+        ("openid", False),
+        ("readers openid", False),
+        ("", False),
+        (["x read"], False),
+        (None, False),
+    ],
+)
+def test_scopes_are_one_text_with_blanks(name, found, good):
+    made = token(GOOD | {name: found}, "HS256")
+    rules = Rules(("HS256",), require={name: ("read", "write", "a b")})
+    if good:
+        assert verify(made, keys("HS256"), rules, NOW)[name] == found
+    else:
+        with pytest.raises(TokenRefused, match=f"its {name} is not") as caught:
+            verify(made, keys("HS256"), rules, NOW)
+        assert caught.value.forbidden
+
+
+def test_other_texts_with_blanks_are_one_value():
+    with pytest.raises(TokenRefused, match="its role is not"):
+        verify(
+            token(GOOD | {"role": "admin x"}, "HS256"), keys("HS256"), Rules(("HS256",), require={"role": ("x",)}), NOW
+        )
+
+
 def test_required_claims():
     rules = Rules(("HS256",), require={"realm.roles": ("admin", "ops"), "verified": ("true",)})
     good = GOOD | {"realm": {"roles": ["x", "ops"]}, "verified": True}
