@@ -25,7 +25,7 @@ from revproxy.auth.methods import ApiKeyMethod, BasicMethod, CertificateMethod, 
 from revproxy.auth.passwords import Passwords
 from revproxy.config.auth import ApiKeyAuth, Auth, BasicAuth, ForwardAuth, JwtAuth
 from revproxy.extras import how_to_install
-from revproxy.handlers.ask import Ask
+from revproxy.handlers.ask import AskForClient
 from revproxy.keys import key_reader
 from revproxy.middleware.auth import Authenticate
 from revproxy.routing import Route
@@ -181,7 +181,7 @@ class Auths:
     def _forward(self, written: ForwardAuth) -> ForwardMethod:
         upstream = self._upstreams[written.upstream]
         keys = [key_reader(by, self._base) for by in written.by]
-        return ForwardMethod(written, Route(f"auth:{upstream.name}", Ask(upstream)), keys, self._hide)
+        return ForwardMethod(written, Route(f"auth:{upstream.name}", AskForClient(upstream)), keys, self._hide)
 
 
 def _parse(path: str, read: Callable[[bytes], Any], most: int) -> Any:
