@@ -57,6 +57,9 @@ def check(words: Sequence[str]) -> int:
 
     if words[:1] in (["--config"], ["-c"]):
         words = words[1:]
+    if words[:1] in (["--help"], ["-h"]):
+        print("usage: revproxy check FILE\n\nSays everything that is wrong in a configuration, or what it does.")
+        return 0
     files = [word for word in words if not word.startswith("-")]
     if len(files) != 1 or len(files) != len(words):
         print("revproxy: usage: revproxy check FILE", file=sys.stderr)

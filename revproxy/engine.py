@@ -101,10 +101,17 @@ class Engine:
 
     # -- connections
 
-    def refuses(self, peer: str) -> Fault | None:
-        """Why a further connection of this address is one too many, or ``None``."""
+    def refuses(self, peer: str | None) -> Fault | None:
+        """Why a further connection of this address is one too many, or ``None``.
+
+        :param peer: ``None`` where it is not known yet whose it is: it counts in all.
+        """
         if len(self.connections) >= self._most:
             return TOO_MANY_CONNECTIONS
+        return None if peer is None else self.crowded(peer)
+
+    def crowded(self, peer: str) -> Fault | None:
+        """Why a connection, which may be there already, is one too many of this address, or ``None``."""
         most = self._most_per_address
         if most is not None:
             assert self._per_address is not None
@@ -119,16 +126,16 @@ class Engine:
             self.bans.saw(peer, fault.word, 0)
         self._refusals.refused(fault, peer, detail)
 
-    def opened(self, connection: Any, peer: str) -> None:
-        """A client connection is there."""
+    def opened(self, connection: Any, peer: str | None) -> None:
+        """A client connection is there, or it is known by now whose it is."""
         self.connections.add(connection)
-        if self._per_address is not None:
+        if self._per_address is not None and peer is not None:
             self._per_address.setdefault(counted(peer), set()).add(connection)
 
-    def closed(self, connection: Any, peer: str) -> None:
+    def closed(self, connection: Any, peer: str | None) -> None:
         """A client connection is gone."""
         self.connections.discard(connection)
-        if self._per_address is not None:
+        if self._per_address is not None and peer is not None:
             key = counted(peer)
             there = self._per_address.get(key)
             if there is not None:

@@ -1,7 +1,7 @@
 """The life of one request. An Exchange is the only object that knows both sides.
 
 1. A client side (any :class:`~revproxy.stream.MessageStream`) has a request head and makes the exchange.
-2. The route table says which route it takes.
+2. A banned client behind a trusted proxy gets no further; the route table says which route a request takes.
 3. Client-request hooks run; the first that answers ends it here.
 4. The route's handler starts: it answers itself, or finds a backend and becomes the *sink*.
 5. Backend-request hooks run and the request goes out to the backend.
@@ -24,7 +24,7 @@ from twisted.logger import Logger
 
 from revproxy.delivery import Delivery
 from revproxy.errorpages import fault_page
-from revproxy.fault import CLIENT_BODY_TOO_LARGE, CLIENT_GONE, HANDLER_FAILED, NO_ROUTE, Fault
+from revproxy.fault import BANNED, CLIENT_BODY_TOO_LARGE, CLIENT_GONE, HANDLER_FAILED, NO_ROUTE, Fault
 from revproxy.hooks import BodyPrefix, run_hooks
 from revproxy.http.forwarding import given_request_id
 from revproxy.http.message import Answer, Headers, Request, Response
@@ -162,7 +162,13 @@ class Exchange(Delivery):
             self.held_size = self.received = len(first)
         if ended:
             self.state = ASKED
-        route = (self.engine.table if table is None else table).match(self.request)  # 2
+        engine = self.engine
+        bans = engine.bans
+        # the connection is the proxy's and stays; those of banned clients themselves are dropped
+        if bans is not None and self.request.arrival.trusted and bans.holds(self.request.client):
+            self.fail(BANNED, bans.why(self.request.client))
+            return
+        route = (engine.table if table is None else table).match(self.request)  # 2
         if route is not None and route.plain:
             self.route = route
             self._handle()

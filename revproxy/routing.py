@@ -5,6 +5,8 @@ Rules of this module:
 * the order is fixed when the table is built: host (exact, longest wildcard, any), then path
   (exact, regular expression as written, longest prefix, any), then the number of other
   conditions, then as written. A host's routes do not hide any-host routes;
+* a path that backends may read otherwise (``%2F`` as a slash, slashes merged) is refused where that is another
+  route's path: what stands before that one could be walked around;
 * nothing here does I/O; ``match`` with a ``trace`` list says why it chose what it chose.
 """
 
@@ -12,11 +14,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from attrs import Factory, define, field
 
+from revproxy.fault import CLIENT_BAD_PATH
 from revproxy.http.message import Request
+from revproxy.http.target import read_otherwise
+
+if TYPE_CHECKING:
+    from revproxy.exchange import Exchange
 
 #: Whether a request meets one condition, and what the condition asks, for explanations.
 Condition = tuple[Callable[[Request], bool], str]
@@ -131,8 +138,10 @@ class _Paths:
                 yield from begins
         yield from self.any
 
-    def match(self, request: Request, trace: list[str] | None) -> Route | None:
-        for entry in self.candidates(request.path):
+    def match(self, request: Request, path: bytes, trace: list[str] | None) -> Route | None:
+        if self.simple is not None and trace is None:
+            return self.simple
+        for entry in self.candidates(path):
             for test, wanted in entry.conditions:
                 if not test(request):
                     if trace is not None:
@@ -145,6 +154,16 @@ class _Paths:
         return None
 
 
+class _Ambiguous:
+    """Ends a request whose route backends could see differently."""
+
+    def start(self, exchange: Exchange) -> None:
+        exchange.fail(CLIENT_BAD_PATH, "another route has this path with %2F read as a slash, and slashes merged")
+
+
+_AMBIGUOUS = Route(name="", handler=_Ambiguous())
+
+
 @define(slots=True)
 class RouteTable:
     """All routes of a configuration; immutable once built. A reload builds another one."""
@@ -152,6 +171,8 @@ class RouteTable:
     _hosts: dict[bytes, _Paths] = Factory(dict)
     _wildcards: dict[bytes, _Paths] = Factory(dict)
     _any: _Paths | None = None
+    #: The only route of all hosts, when nothing has to be asked.
+    _only: Route | None = None
     routes: tuple[Route, ...] = ()
     #: Live objects that belong to this table: upstreams by name.
     upstreams: dict[str, Any] = Factory(dict)
@@ -189,15 +210,30 @@ class RouteTable:
         for paths in [*table._hosts.values(), *table._wildcards.values(), *([table._any] if table._any else [])]:
             paths.close()
         table.routes = tuple(routes)
+        if table._any is not None and not table._hosts and not table._wildcards:
+            table._only = table._any.simple
         return table
 
     def match(self, request: Request, trace: list[str] | None = None) -> Route | None:
-        """The route of a request, or ``None``; reasons are appended to ``trace``."""
+        """The route of a request, or ``None``; reasons are appended to ``trace``.
+
+        A path that another route would have, were it read as some backends do, has one that refuses it.
+        """
+        if self._only is not None and trace is None:
+            return self._only
+        path = request.path
+        route = self._find(request, path, trace)
+        otherwise = None if route is None else read_otherwise(path)
+        if otherwise is not None and self._find(request, otherwise, None) not in (route, None):
+            if trace is not None:
+                trace.append("refused: another route has this path with %2F read as a slash, and slashes merged")
+            return _AMBIGUOUS
+        return route
+
+    def _find(self, request: Request, path: bytes, trace: list[str] | None) -> Route | None:
         paths = self._hosts.get(request.host)
         if paths is not None:
-            if paths.simple is not None and trace is None:
-                return paths.simple
-            route = paths.match(request, trace)
+            route = paths.match(request, path, trace)
             if route is not None:
                 return route
         if self._wildcards:
@@ -206,13 +242,9 @@ class RouteTable:
             while at >= 0:
                 paths = self._wildcards.get(host[at:])
                 if paths is not None:
-                    route = paths.match(request, trace)
+                    route = paths.match(request, path, trace)
                     if route is not None:
                         return route
                 at = host.find(b".", at + 1)
         paths = self._any
-        if paths is None:
-            return None
-        if paths.simple is not None and trace is None:
-            return paths.simple
-        return paths.match(request, trace)
+        return None if paths is None else paths.match(request, path, trace)

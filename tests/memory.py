@@ -112,10 +112,15 @@ class Client:
     """A client of a Site, stock or ours."""
 
     def __init__(self, site: Site, clock: Clock) -> None:
+        self.site = site
         self.clock = clock
         self.transport = Transport()
         self.protocol: Any = site.buildProtocol(CLIENT)
         self.protocol.makeConnection(self.transport)
+
+    def another(self) -> Client:
+        """A further connection to the same site."""
+        return Client(self.site, self.clock)
 
     def send(self, data: bytes) -> bytes:
         """Deliver ``data``; what was answered, and by calls for later, since the last call."""

@@ -238,6 +238,28 @@ def test_on_the_wire(play):
     assert scenario.log[-1].fault == "no-route"
 
 
+TWO = (
+    'match = { path = "/admin/*" }\nrespond = { status = 401 }\n[[routes]]\nmatch = { path = "/a//b" }\n'
+    'respond = 204\n[[routes]]\nrespond = { body = "all" }'
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        (b"/admin/x", 401), (b"//admin/x", 400), (b"/admin%2fx", 400), (b"/%2Fadmin/x", 400), (b"/admin//x", 401),
+        (b"/admin/a%2Fb", 401), (b"/other//x", 200), (b"/other%2Fx", 200), (b"/a//b", 400),
+    ],
+)  # fmt: skip
+def test_paths_that_backends_may_read_as_another_routes_are_refused(play_once, path, status):
+    scenario = play_once(toml(route=TWO))
+    client = scenario.client()
+    client.send(get(path))
+    client.expect_head(status)
+    if status == 400:
+        assert scenario.log[0].fault == "client-bad-path" and "another route" in scenario.log[0].detail
+
+
 def test_doubled_slashes_and_merging(play):
     route = 'match = { path = "/a/b" }\nrespond = { body = "it" }'
     client = play(toml(route=route)).client()

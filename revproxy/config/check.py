@@ -17,24 +17,23 @@ from revproxy.config.check_access import check_access, check_route_access, check
 from revproxy.config.check_auth import check_auth
 from revproxy.config.check_filters import check_filter
 from revproxy.config.check_listen import check_listeners
+from revproxy.config.check_protection import check_protection
+from revproxy.config.check_shared import check_shared
 from revproxy.config.check_upstreams import check_retry, check_upstreams
 from revproxy.config.errors import Key, either, nearest, show
-from revproxy.config.model import Config, RateLimit, Redirect, Respond, Rewrite, Route
-from revproxy.config.ratelimit import limit_names
+from revproxy.config.model import Config, Redirect, Respond, Rewrite, Route
 from revproxy.config.structure import Found
 
 #: What may end a route; exactly one has to be there.
 ENDS = ("upstream", "split", "respond", "redirect", "resource", "files")
 
-#: Of the ends that one rule of a ban counts; what it remembers of all addresses is some times that.
-_MOST_COUNTED = 1000
 _GROUP = re.compile(r"\$(?:(\$)|([0-9]+)|\{([^{}]*)\})?")
 
 
 def check(config: Config) -> list[Found]:
     """Everything in ``config`` that does not agree; an empty list when all does."""
     return [
-        *_bans(config),
+        *check_protection(config),
         *check_listeners(config),
         *_server(config),
         *check_upstreams(config.upstreams, config.base),
@@ -42,19 +41,9 @@ def check(config: Config) -> list[Found]:
     ]
 
 
-def _bans(config: Config) -> Iterator[Found]:
-    bans = config.server.bans
-    for index, rule in enumerate(() if bans is None else bans.rules):
-        key: Key = ("server", "bans", "rules", index)
-        if rule.count > _MOST_COUNTED:
-            yield Found((*key, "count"), f"is more than can be remembered; write {_MOST_COUNTED} or less")
-        if not rule.when:
-            yield Found((*key, "when"), 'is empty; write "refused", words of faults, or statuses')
-
-
 def _server(config: Config) -> Iterator[Found]:
     if config.server.access is not None:
-        yield from check_access(("server", "access"), config.server.access, config.base)
+        yield from check_access(("server", "access"), config.server.access, config.server, config.base)
     if config.server.security_headers is not None:
         yield from check_security(("server", "security_headers"), config.server.security_headers)
 
@@ -64,9 +53,6 @@ def _routes(config: Config) -> Iterator[Found]:
         yield Found(("routes",), "no routes; write [[routes]] with what ends them: upstream, respond, redirect, …")
     names: dict[str, int] = {}
     certified = any(listen.tls is not None and listen.tls.client is not None for listen in config.listen)
-    limits = [limit.name for limit in config.server.rate_limit if limit.name is not None]
-    for name in sorted({name for name in limits if limits.count(name) > 1}):
-        yield Found(("server", "rate_limit"), f"two limits are named {show(name)}")
     listeners = {name for listen in config.listen for name in (listen.name, listen.endpoint) if name}
     for index, route in enumerate(config.routes):
         key: Key = ("routes", index)
@@ -79,13 +65,13 @@ def _routes(config: Config) -> Iterator[Found]:
                 found: Key = (*key, "match", "listen", *([at] if len(route.match.listen) > 1 else []))
                 yield _unknown(found, name, "listener", listeners)
         yield from _end(key, route, config.upstreams)
-        yield from check_auth(key, route, config.upstreams, certified)
-        yield from _rate_limits((*key, "rate_limit"), route, config.server.rate_limit)
+        yield from check_auth(key, route, config.server, config.upstreams, certified)
+        yield from check_shared(key, route)
         if route.retry is not None:
             yield from check_retry((*key, "retry"), route.retry)
         if route.filter is not None:
             yield from check_filter((*key, "filter"), route.filter)
-        yield from check_route_access(key, route, config.base)
+        yield from check_route_access(key, route, config.server, config.base)
         if route.rewrite is not None:
             yield from _rewrite((*key, "rewrite"), route.rewrite)
         if route.redirect is not None:
@@ -95,18 +81,6 @@ def _routes(config: Config) -> Iterator[Found]:
         if route.files and not (folder := Path(config.base, route.files)).is_dir():
             what = "is a file, not a folder" if folder.exists() else "does not exist"
             yield Found((*key, "files"), f"the folder {show(route.files)} {what}", found=show(route.files))
-
-
-def _rate_limits(key: Key, route: Route, before: tuple[RateLimit, ...]) -> Iterator[Found]:
-    """A route's limits. :param before: the server's, which clients are told of on the same responses."""
-    names: set[str | None] = set(limit_names(before))
-    for index, limit in enumerate(route.rate_limit):
-        at: Key = (*key, index) if len(route.rate_limit) > 1 else key
-        if limit.name is not None and limit.name in names:
-            yield Found((*at, "name"), f"{show(limit.name)} is also the name of another limit of these requests")
-        names.add(limit.name)
-        if not limit.hits and route.cache is None:
-            yield Found((*at, "hits"), 'has no meaning without "cache"; leave it out')
 
 
 def _unknown(key: Key, name: str, what: str, known: Iterable[str]) -> Found:

@@ -36,7 +36,7 @@ from revproxy.middleware.bodies import body_rules
 from revproxy.middleware.browsers import cookies, cors, security_headers
 from revproxy.middleware.buffer import buffering
 from revproxy.middleware.compress import compressing, narrowing, remember_asked
-from revproxy.middleware.guards import Capping, Load, refuse_banned
+from revproxy.middleware.guards import Capping, Load
 from revproxy.middleware.headers import request_changes, response_changes
 from revproxy.middleware.policy import load_object, policy
 from revproxy.middleware.rate import FirstLimited, Limited, RateLimiting, compile_limits
@@ -146,6 +146,14 @@ def _secrets(config: model.Config) -> frozenset[bytes]:
     return query_secrets(route.auth for route in config.routes)
 
 
+def _hidden(config: model.Config) -> frozenset[str]:
+    if all(route.auth is None for route in config.routes):
+        return frozenset()
+    from revproxy.auth.compile import hidden_places
+
+    return hidden_places(route.auth for route in config.routes)
+
+
 def _stores(config: model.Config, reactor: Any) -> Stores | None:
     if all(route.cache is None for route in config.routes):
         return None
@@ -175,25 +183,34 @@ class _Forwards:
 
 
 class _Guards:
-    """What decides who comes in, before everything else: bans, load, caps. What they count is the whole server's."""
+    """What decides who comes in, before everything else: load, caps. What they count is the whole server's."""
 
     def __init__(self, server: model.Server, reactor: Any) -> None:
-        self._banned = server.bans is not None and bool(server.trusted_proxies)
         self.load = None if server.shed is None else Load(server.shed, reactor)
         self._everything = _cap(server.limits)
 
     def hooks(self, written: model.Route, name: str, upstreams: Mapping[str, Upstream]) -> list[Any]:
         """The client-request hooks of a route."""
         hooks: list[Any] = []
-        if self._banned:
-            hooks.append(refuse_banned)
         if self.load is not None and written.priority != "critical":
-            names = (written.upstream, *(written.split.upstreams if written.split is not None else ()))
-            hooks.append(self.load.hook(written.priority, [upstreams[n] for n in names if n is not None]))
+            queues = _upstreams(written, upstreams) if written.cache is None else []
+            hooks.append(self.load.hook(written.priority, queues))
         route = None if written.limits is None else _cap(written.limits)
         if self._everything is not None or route is not None:
             hooks.append(Capping(self._everything, route, name))
         return hooks
+
+    def behind_cache(self, written: model.Route, upstreams: Mapping[str, Upstream], inner: Any) -> Any:
+        """What stands between a route's cache and its handler; the handler itself where nothing does."""
+        queues = _upstreams(written, upstreams)
+        if self.load is None or written.priority == "critical" or not queues:
+            return inner
+        return self.load.handler(written.priority, queues, inner)
+
+
+def _upstreams(written: model.Route, upstreams: Mapping[str, Upstream]) -> list[Upstream]:
+    names = (written.upstream, *(written.split.upstreams if written.split is not None else ()))
+    return [upstreams[name] for name in names if name is not None]
 
 
 def _cap(limits: model.Limits | model.RouteLimits) -> Cap | None:
@@ -254,7 +271,7 @@ def _entry(
         # before whoever works with what a request says: authentication, the user's hooks, rewriting
         from revproxy.middleware.filters import filtering
 
-        client_request.append(filtering(written.filter))
+        client_request.append(filtering(written.filter, _hidden(config)))
     if written.cors is not None:
         # a preflight has no credentials, so it is answered before anybody asks for some
         answers, tells = cors(written.cors)
@@ -279,9 +296,7 @@ def _entry(
         if written.headers.response != model.HeaderChanges():
             client_response.append(response_changes(written.headers.response))
     client_response += [
-        upstream.sticky.renew
-        for name in (written.upstream, *(written.split.upstreams if written.split is not None else ()))
-        if name is not None and (upstream := forwards.upstreams[name]).sticky is not None
+        upstream.sticky.renew for upstream in _upstreams(written, forwards.upstreams) if upstream.sticky is not None
     ]
     if server.via_response and server.via is not None:
         via = model.HeaderChanges(add={"Via": f"1.1 {server.via}"})
@@ -291,6 +306,8 @@ def _entry(
     handler = _handler(config, written, forwards)
     if misses:
         handler = Limited(handler, RateLimiting(Limits(misses), reactor))
+    if written.cache is not None:
+        handler = guards.behind_cache(written, forwards.upstreams, handler)
     passing: tuple[Any, ...] = ()
     keeping: tuple[Any, ...] = ()
     if written.cache is not None and stores is not None:

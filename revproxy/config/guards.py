@@ -12,11 +12,11 @@ class Shed:
     """Refuses a share of the requests while the proxy can't keep up.
 
     ``lag`` is how late the reactor may be, in seconds, ``queue`` the part of an upstream's ``queue`` that may wait,
-    0 to 1. Routes say what matters most: their ``priority``.
+    above 0 to 1; ``None`` does not look at queues. Routes say what matters most: their ``priority``.
     """
 
     lag: Duration = 0.1
-    queue: Share = 0.5
+    queue: Share | None = 0.5
 
 
 @frozen(kw_only=True)

@@ -86,7 +86,8 @@ def integer(least: int, most: int, what: str = "a number") -> Callable[[object],
         if not isinstance(value, int) or isinstance(value, bool):
             raise wrong(value, f"is not {what}", f"write a whole number {bounds}")
         if not least <= value <= most:
-            raise wrong(value, "is out of range", f"write a whole number {bounds}")
+            between = f"from {least} to {most}" if value > most else bounds
+            raise wrong(value, "is out of range", f"write a whole number {between}")
         return value
 
     return parse

@@ -28,11 +28,12 @@ def _requests(value: Requests | str) -> Requests:
 class RateLimit:
     """How many requests of one key pass: ``rate``, and ``burst`` of them at once.
 
-    Without a ``burst`` a tenth of what the rate says may come at once, and one at least. ``by`` says what the key is,
-    and ``missing`` by what requests without one are counted: by their client, all together (``"route"``), or not at
-    all (``"pass"``). Addresses count by their first ``ipv4`` and ``ipv6`` bits. Requests that come too early are
-    refused with ``status``, or wait up to ``delay`` seconds, ``waiting`` of them at most. Where ``hits`` is false,
-    what a cache answers is not counted. ``fields`` says on which responses clients are told; ``keys`` are kept at most.
+    Without a ``burst`` what the rate gives in a second may come at once, or a tenth of its number where that is more,
+    and one at least. ``by`` says what the key is, and ``missing`` by what requests without one are counted: by their
+    client, all together (``"route"``), or not at all (``"pass"``). Addresses count by their first ``ipv4`` and ``ipv6``
+    bits. Requests that come too early are refused with ``status``, or wait up to ``delay`` seconds, ``waiting`` of them
+    at most. Where ``hits`` is false, what a cache answers is not counted. ``fields`` says on which responses clients
+    are told; ``keys`` are kept at most.
     """
 
     rate: RequestRate = field(converter=_requests)

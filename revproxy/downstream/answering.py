@@ -12,7 +12,7 @@ from revproxy.http.h1 import chunk, last_chunk
 from revproxy.http.message import Arrival, Field, Request, Response
 from revproxy.http.serialise import response_lines
 from revproxy.stream import DONE
-from revproxy.wire import QUEUED, ignore
+from revproxy.wire import NEVER, QUEUED, ignore
 
 if TYPE_CHECKING:
     from revproxy.engine import Engine
@@ -50,6 +50,7 @@ class AnsweringWire(ClosingWire):
         self._mode = PLAIN
         if not self.is_full:
             self.flushed = self.bytes_out
+            self._stall_at = NEVER  # what was left of the answer before is measured with this one
         if self._reading_body and request.expects_continue and not exchange.received:
             self._close_after = True  # whether its body follows can't be known (RFC 9110 10.1.1)
         if response.length is None and request.method != b"HEAD" and status != 204 and status != 304:
@@ -122,6 +123,15 @@ class AnsweringWire(ClosingWire):
         self.exchange = None
         self.dataReceived = ignore
         self.cut()
+
+    def give_up(self, fault: Fault) -> None:
+        exchange = self.exchange
+        if exchange is None:  # it was answered, and logged as that
+            self.engine.refused(fault, self.arrival.peer)
+            self.cut()
+            return
+        self._broken = True
+        exchange.fail(fault)
 
     def _over(self) -> None:
         """The answer is out."""

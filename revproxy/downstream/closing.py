@@ -4,8 +4,9 @@ Rules of this module:
 
 * what it was answered would be lost in a reset. The write side is closed, the rest is read and
   dropped within bounds, then the socket is closed;
-* no close waits for ever: what is left to send goes out at the minimum rate, or in the time a
-  connection may be idle.
+* no close waits for ever, and none is a matter of how much is left: as long as a client takes that at the
+  minimum rate (or, without one, something in the time a connection may be idle), it is waited for;
+* what is left is what waits in this process and in the kernel: a reset throws both away.
 """
 
 from __future__ import annotations
@@ -54,14 +55,40 @@ class ClosingWire(PacedWire):
         self._bound_close()
 
     def _bound_close(self) -> None:
-        """What waits for the client goes out at the minimum rate, or in the time a connection may be idle."""
         if self.transport is None:
             return
-        if self._waiting():
-            self._measure_reading()
-            self._set_phase(NEVER if self._minimum_rate() is not None else self.engine.keep_alive)
+        self._measure_reading()
+        if self._raw_send is not None:
+            self._set_phase(DRAIN_TIME)
+        elif self._waiting() and self._minimum_rate() is not None:
+            self._set_phase(NEVER)
         else:
-            self._set_phase(DRAIN_TIME if self._raw_send is not None else self.engine.keep_alive)
+            self._set_phase(self.engine.keep_alive)
+
+    def _late_close(self) -> None:
+        """A close took its time: whoever still takes what is left gets more, and all others none."""
+        if self._raw_send is None:
+            self.cut()
+            return
+        left = self.unsent()
+        if not left:
+            self.close()  # no reset: the client may not have read what it has
+            return
+        self._measure_reading()
+        if self._minimum_rate() is not None:
+            self._set_phase(DRAIN_TIME)
+            self.expired()  # the clock of reading says whether
+            return
+        patience = self._stall_at + self.engine.keep_alive - self.clock.seconds()
+        if patience <= 0:
+            taken = self.bytes_out - left
+            if taken <= self._stall_base:
+                self.cut()
+                return
+            self._stall_at = self.clock.seconds()
+            self._stall_base = taken
+            patience = self.engine.keep_alive
+        self._set_phase(patience)
 
     def _discard(self, data: bytes) -> None:
         self._dropped += len(data)

@@ -4,6 +4,7 @@ Rules of this module:
 
 * a state is the method that takes the next bytes, as in :mod:`~revproxy.downstream.http1`; what was
   decided ends here, and the connection goes on as one for HTTP/1.1 or HTTP/2, with the same transport;
+* whose connection it is decides what it counts for: behind a PROXY header it is the client's, and nobody's before;
 * TLS is :mod:`revproxy.tls.entering`'s; the deadline is one for all.
 """
 
@@ -15,6 +16,7 @@ from attrs import evolve
 
 from revproxy.downstream.http1 import ClientConnection
 from revproxy.downstream.http2 import Http2Connection
+from revproxy.downstream.refusal import too_many
 from revproxy.fault import CLIENT_HEAD_TIMEOUT, TLS_TIMEOUT, Fault, ProtocolError
 from revproxy.http.h2frames import PREFACE
 from revproxy.http.message import Arrival
@@ -41,15 +43,15 @@ class Entrance(EnteringWire):
         self.listener = factory
         self.engine = engine
         self.arrival = arrival
-        self._counted = arrival.peer  # as whose the connection is counted
+        # as whose the connection is counted
+        self._counted = None if factory.proxied is not None and factory.proxied(arrival.peer) else arrival.peer
 
     # -- the connection
 
     def connected(self) -> None:
         self.engine.opened(self, self._counted)
-        listener = self.listener
-        self.set_deadline(listener.patience)
-        if listener.proxied is not None and listener.proxied(self.peer):
+        self.set_deadline(self.listener.patience)
+        if self._counted is None:
             self.dataReceived = self._read_proxy
         else:
             self._after_proxy()
@@ -90,16 +92,14 @@ class Entrance(EnteringWire):
             if bans is not None and bans.holds(said.source[0]):
                 self.cut()
                 return
-            refused = self.engine.refuses(said.source[0])
-            if refused is not None:
-                self.refuse(refused, "", said.source[0])
-                return
             self.arrival = self.listener.arrival_of(*said.source)
             self.peer = self.arrival.peer
-            # from here on it is the client's, so that one client can't use up what the balancer may have
-            self.engine.closed(self, self._counted)
-            self._counted = self.peer
-            self.engine.opened(self, self.peer)
+        refused = self.engine.crowded(self.peer)
+        if refused is not None:
+            self.refuse(refused, "", answer=b"" if self.listener.scheme == b"https" else too_many(refused))
+            return
+        self._counted = self.peer
+        self.engine.opened(self, self.peer)
         self._after_proxy()
         if data[said.size :]:
             self.dataReceived(data[said.size :])

@@ -91,9 +91,9 @@ class ClientFactory(Factory):
         peer = getattr(address, "host", "")
         if engine.bans is not None and engine.bans.holds(peer):
             return None if self.bare else Dropped()
-        refused = engine.refuses(peer)
+        refused = engine.refuses(None if self.proxied is not None and self.proxied(peer) else peer)
         if refused is not None:
-            return Refusal(engine, refused, peer)
+            return Refusal(engine, refused, peer, self.scheme == b"https")
         arrival = self.arrival_of(peer, getattr(address, "port", 0))
         return ClientConnection(engine, arrival) if self._direct else self.protocol(self, arrival)
 

@@ -11,6 +11,7 @@ Rules of this module:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from revproxy.downstream.closing import DRAIN, DRAIN_TIME
@@ -28,11 +29,15 @@ _SWEEP = 1.0  # seconds between two looks at who is slow
 
 
 class ClosingHttp2(Wire):
-    """A connection that can end. ``_buffer`` holds a frame that is not complete."""
+    """A connection that can end. ``_buffer`` holds a frame that is not complete.
+
+    :ivar moved_at: when bytes of such a frame came.
+    :ivar after: by stream, what to call when its answer is out; ``None`` until somebody asks for that.
+    """
 
     __slots__ = (
         "_buffer", "_closing", "_dropped", "_idle_at", "_last_id", "_leave_at", "_leaving", "_partial_at", "_ready",
-        "_stall_at", "_stall_base", "_streams", "_watched", "arrival", "engine",
+        "_stall_at", "_stall_base", "_streams", "_watched", "after", "arrival", "engine", "moved_at",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, arrival: Arrival) -> None:
@@ -50,8 +55,10 @@ class ClosingHttp2(Wire):
         self._dropped = 0
         self._idle_at = NEVER
         self._partial_at = NEVER  # since when a frame or a field block is not complete
+        self.moved_at = 0.0
         self._stall_at = NEVER
         self._stall_base = 0
+        self.after: dict[Http2Stream, Callable[[], None]] | None = None
 
     def lost(self, reason: Any) -> None:
         self._end_streams()
@@ -61,7 +68,12 @@ class ClosingHttp2(Wire):
         self._watched.clear()
 
     def half_closed(self) -> None:
-        self.cut()
+        if self._streams:
+            self.cut()
+        elif self._closing:
+            self.close()
+        else:
+            self._finish_close()  # it may not have read yet what it was answered
 
     def stop(self) -> None:
         """No more requests: those under way are finished, the client is told so (RFC 9113 6.8)."""
@@ -101,7 +113,9 @@ class ClosingHttp2(Wire):
         self.dataReceived = self._discard
         self.resume_reading(self._pausing)
         self.half_close()
-        self.set_deadline(DRAIN_TIME if not self.queued() else self.engine.keep_alive)
+        if self._stall_at == NEVER:
+            self._measure_reading()
+        self.set_deadline(DRAIN_TIME if self._raw_send is not None or not self.queued() else self.engine.keep_alive)
 
     def _discard(self, data: bytes) -> None:
         self._dropped += len(data)
@@ -141,7 +155,7 @@ class ClosingHttp2(Wire):
     def expired(self) -> None:
         now = self.clock.seconds()
         if self._closing:
-            self.cut()
+            self._late_close(now)
             return
         if self._leave_at <= now:
             self._leave()
@@ -167,19 +181,53 @@ class ClosingHttp2(Wire):
             self.set_deadline(self._idle_at - now)
 
     def _patience(self) -> float:
-        """Seconds that the rest of a frame may take: a large one as long as the least rate allows."""
+        """Seconds that the rest of a frame may take; that of a body that is measured is a matter of its stream."""
         timeouts = self.engine.server.timeouts
-        data = len(self._buffer) > 3 and self._buffer[3] == DATA
-        return max(timeouts.head, timeouts.body) * 2 if data else timeouts.head
+        begun = self._buffer
+        if len(begun) < 9 or begun[3] != DATA:
+            return timeouts.head
+        if self._streams.get(int.from_bytes(begun[5:9], "big") & 0x7FFFFFFF) in self._watched:
+            return NEVER
+        return max(timeouts.head, timeouts.body) * 2
+
+    def coming(self, stream_id: int) -> int:
+        """Bytes that are there of a DATA frame of this stream that is not complete."""
+        begun = self._buffer
+        if len(begun) > 9 and begun[3] == DATA and int.from_bytes(begun[5:9], "big") & 0x7FFFFFFF == stream_id:
+            return len(begun) - 9
+        return 0
 
     def _takes(self, now: float) -> bool:
         """Whether the client reads what the transport holds, at the least rate."""
         rate = self.engine.server.minimum_rate
-        if rate is None or now < self._stall_at + rate.over:
+        if rate is not None:
+            least, over = rate.rate, rate.over
+        elif self._closing:  # a byte in the time that a connection may be idle
+            over = self.engine.keep_alive
+            least = 1 / over
+        else:
+            return True
+        if now < self._stall_at + over:
             return True
         taken = self.bytes_out - self.unsent()
-        if taken - self._stall_base < rate.rate * (now - self._stall_at):
+        if taken - self._stall_base < least * (now - self._stall_at):
             return False
         self._stall_at = now
         self._stall_base = taken
         return True
+
+    def _measure_reading(self) -> None:
+        """From now on the client has to take something."""
+        self._stall_at = self.clock.seconds()
+        self._stall_base = self.bytes_out - self.unsent()
+
+    def _late_close(self, now: float) -> None:
+        """A close took its time: whoever still takes what is left gets more (:mod:`revproxy.downstream.closing`)."""
+        if self._raw_send is None:
+            self.cut()
+        elif not self.unsent():
+            self.close()
+        elif self._takes(now):
+            self.set_deadline(DRAIN_TIME)
+        else:
+            self.cut()

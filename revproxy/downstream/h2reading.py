@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 
 CONTINUATIONS = 16  # frames of one field block
 _LITTLE = 1 / 12  # of a request that is begun: what another frame takes
+EARNEST = 1024  # bytes of DATA that make a frame good that carries nothing
 TINY = 1024  # a smaller WINDOW_UPDATE is worth no frame
 
 
@@ -107,6 +108,7 @@ class ReadingHttp2(WindowedHttp2):
         """What comes is frames. :param again: these have waited for their turn, and were looked through."""
         if self._buffer:
             data = self._buffer + data
+            self._buffer = b""
         if self._wary and not again:
             self._taken_back = taken_back(data)
         nothing = self._taken_back
@@ -147,13 +149,13 @@ class ReadingHttp2(WindowedHttp2):
             self._fatal(e.code, e.detail)
             return
         if at == size:
-            self._buffer = b""
             if self._block_id == 0:
                 self._partial_at = NEVER
         else:
             self._buffer = data[at:] if at else data
+            now = self.moved_at = self.clock.seconds()
             if at or self._partial_at == NEVER:
-                self._partial_at = self.clock.seconds()
+                self._partial_at = now
                 self._sweep_soon()
 
     def _take_turns(self, rest: bytes) -> None:
@@ -264,7 +266,7 @@ class ReadingHttp2(WindowedHttp2):
         body = unpad(payload, flags) if flags & PADDED else payload
         ended = flags & END_STREAM != 0
         if body:
-            self._calm.earned()
+            self._calm.earned(min(1.0, size / EARNEST))
         elif not ended and self._calm.spend(self.clock.seconds()):
             self._flood("empty DATA")
             return

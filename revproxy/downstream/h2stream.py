@@ -19,9 +19,7 @@ from typing import TYPE_CHECKING, Any
 from revproxy.downstream.closing import DRAIN, DRAIN_TIME
 from revproxy.downstream.h2pace import PacedStream
 from revproxy.exchange import Exchange
-from revproxy.fault import (
-    Fault,
-)
+from revproxy.fault import Fault
 from revproxy.http.h2frames import (
     CANCEL,
     DATA,
@@ -51,12 +49,12 @@ RECEIVE = 256 * 1024  # bytes that a client may send before the backend has take
 class Http2Stream(PacedStream):
     """A MessageStream over one HTTP/2 stream.
 
-    :ivar window: bytes that the client lets us send. :ivar over: nothing is sent any more.
+    :ivar window: bytes that the client lets us send.
     :ivar waiting: bytes that wait for windows. :ivar length: of the body, as far as the client said so.
     """
 
     __slots__ = (
-        "_at", "_ending", "_held", "_owed", "_queue", "_trailers", "_unsaid", "length", "over", "received", "room",
+        "_at", "_ending", "_held", "_owed", "_queue", "_trailers", "_unsaid", "length", "received", "room",
         "stream_id", "unacked", "waiting", "window",
     )  # fmt: skip
 
@@ -64,7 +62,6 @@ class Http2Stream(PacedStream):
         super().__init__(connection)
         self.stream_id = stream_id
         self.window = window
-        self.over = False
         self.room = RECEIVE
         self._unsaid = 0  # bytes that came and were not given back to the stream yet
         self._owed = 0  # and to the connection
@@ -107,7 +104,13 @@ class Http2Stream(PacedStream):
                 self._ended()
             return
         size = len(first)
-        if self._queue is None and size <= self.window and size <= connection.window and size <= connection.largest:
+        if (
+            self._queue is None
+            and size <= self.window
+            and size <= connection.window
+            and size <= connection.largest
+            and not connection.is_full
+        ):
             # head and body in one write: what nearly every response comes to
             self.window -= size
             connection.window -= size
@@ -256,6 +259,8 @@ class Http2Stream(PacedStream):
             return
         self.exchange = None
         self._settle()
+        if self.connection.after:
+            self._sent()
         if not self.asking:
             self.connection.finished(self)
         elif self.tunnel or self._left() > DRAIN:
@@ -380,3 +385,5 @@ class Http2Stream(PacedStream):
                 exchange.client_gone()
             else:
                 exchange.client_gone(fault, detail)
+        if self.connection.after:
+            self._sent()

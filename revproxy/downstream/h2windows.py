@@ -102,8 +102,7 @@ class WindowedHttp2(ClosingHttp2):
         """The transport holds enough: streams keep what comes, and no request is taken until it is out."""
         self.pause_reading(PEER_FULL)
         if self._stall_at == NEVER:
-            self._stall_at = self.clock.seconds()
-            self._stall_base = self.bytes_out - self.unsent()
+            self._measure_reading()
             self._sweep_soon()
 
     def drained(self) -> None:

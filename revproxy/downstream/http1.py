@@ -7,17 +7,16 @@ Rules of this module:
   ``_discard`` (nobody wants the rest);
 * bytes after a request stay unparsed until its exchange is over, so answers leave in order;
 * clocks are in :mod:`~revproxy.downstream.pace`, closing in :mod:`~revproxy.downstream.closing`,
-  writing in :mod:`~revproxy.downstream.answering`; here is reading.
+  writing in :mod:`~revproxy.downstream.answering`, reading bodies in :mod:`~revproxy.downstream.bodies`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from revproxy.downstream.answering import AnsweringWire
-from revproxy.downstream.closing import DRAIN, DRAIN_TIME
+from revproxy.downstream.bodies import CHUNKS, BodyWire
+from revproxy.downstream.closing import DRAIN_TIME
 from revproxy.downstream.pace import TUNNEL
 from revproxy.exchange import Exchange
 from revproxy.fault import (
@@ -32,35 +31,29 @@ from revproxy.fault import (
 )
 from revproxy.http.blocks import RequestBlock
 from revproxy.http.h1 import ChunkedReader, find_flaw
-from revproxy.http.message import Arrival, Field, Headers, Request
+from revproxy.http.message import Arrival, Headers, Request
 from revproxy.stream import DONE
-from revproxy.wire import AT_ONCE, NEVER, QUEUED, ignore
+from revproxy.wire import AT_ONCE, NEVER, ignore
 
 if TYPE_CHECKING:
     from revproxy.engine import Engine
 
-PIPELINED = 64 * 1024  # bytes after the current request that are held unparsed
 REPEATED = 2048  # bytes of a field section that is kept for the next request to repeat
-
-
 _EMPTY_LINES = re.compile(rb"(?:\r\n)+")
 
 
-class ClientConnection(AnsweringWire):
+class ClientConnection(BodyWire):
     """A MessageStream over one client connection; one exchange at a time.
 
     :param engine: what all connections share.
     :param arrival: how this connection reached us.
     """
 
-    __slots__ = (
-        "_directed", "_last", "_left", "_looping", "_served",
-    )  # fmt: skip
+    __slots__ = ("_directed", "_last", "_looping", "_served")
 
     def __init__(self, engine: Engine, arrival: Arrival) -> None:
         super().__init__(engine, arrival)
         self.dataReceived: Any = self._read_head
-        self._left = 0
         self._looping = False
         self._served = 0
         self._last: RequestBlock | None = None
@@ -77,6 +70,7 @@ class ClientConnection(AnsweringWire):
         exchange, self.exchange = self.exchange, None
         if exchange is not None:
             exchange.client_gone()
+        self._sent()
         self.engine.closed(self, self.arrival.peer)
         self.engine.turns.forget(self)
         self._buffer = b""
@@ -90,8 +84,9 @@ class ClientConnection(AnsweringWire):
             if self.exchange is not None and self.exchange.state == DONE:
                 self.exchange = None
                 self.close()
-        elif self.exchange is None and self._waiting():
-            self._finish_close()  # it has its answer coming
+        elif self.exchange is None:
+            self._buffer = b""
+            self._finish_close()  # it has its answer coming, as far as it was not read yet
         else:
             self.cut()
 
@@ -111,19 +106,20 @@ class ClientConnection(AnsweringWire):
 
     def _read_head(self, data: bytes) -> bool:
         """What comes is a request head; ``False`` when it is not complete yet."""
-        if self._buffer:
-            data = self._buffer + data
-            fresh = False
-        else:
-            fresh = True
+        held = self._buffer
+        known = 0  # bytes that were looked at before
+        if held:
+            data = held + data
+            known = len(held)
         if data[0] == 0x0D:  # empty lines before a request (RFC 9112 2.2)
             empty = _EMPTY_LINES.match(data)
             if empty is not None:
                 data = data[empty.end() :]
                 self._buffer = b""
+                known = 0
                 if not data:
                     return False
-        end = data.find(b"\r\n\r\n")
+        end = data.find(b"\r\n\r\n", max(0, known - 3))
         engine = self.engine
         if 0 <= end <= engine.server.limits.head:
             self._buffer = b""
@@ -143,12 +139,12 @@ class ClientConnection(AnsweringWire):
             self._refuse(CLIENT_TARGET_TOO_LONG, "request line too long", data)
         elif len(data) > limits.head:
             self._refuse(CLIENT_HEAD_TOO_LARGE, f"head over {limits.head} bytes", data)
-        elif find_flaw(data):
+        elif find_flaw(data, known):
             self._refuse(CLIENT_BAD_REQUEST, "bare CR or LF, or NUL, in a head", data)
         else:
             self._buffer = data
-            if fresh and self._served:
-                # from the first byte of a head on, however slowly the rest comes
+            if self._served and data != b"\r" and held in (b"", b"\r"):
+                # from the first byte of a head on, however slowly the rest comes; half an empty line is none
                 self._set_phase(engine.server.timeouts.head)
         return False
 
@@ -197,7 +193,7 @@ class ClientConnection(AnsweringWire):
             reader = self._chunks = ChunkedReader()
             if rest:
                 try:
-                    body = reader.feed(rest)
+                    body = reader.feed(rest, CHUNKS)
                 except ProtocolError as e:
                     self._broken = True
                     self.dataReceived = ignore
@@ -211,6 +207,8 @@ class ClientConnection(AnsweringWire):
                     return
                 rest = body
             self.dataReceived = self._read_chunks
+            if reader.rest:
+                self._wait_with_chunks()
         elif len(rest) >= length:
             self._buffer = rest[length:]
             self.dataReceived = self._hold
@@ -231,69 +229,6 @@ class ClientConnection(AnsweringWire):
             return True
         return False
 
-    def _read_length(self, data: bytes) -> None:
-        """What comes is body, as long as Content-Length says."""
-        left = self._left
-        size = len(data)
-        self._body_at = self.clock.seconds()
-        exchange = self.exchange
-        if size < left:
-            self._left = left - size
-            self._window_bytes += size
-            if exchange is not None:
-                exchange.request_body(data)
-            else:
-                self._drop(size)
-            return
-        if size > left:
-            self._buffer = data[left:]
-            data = data[:left]
-        self._body_read(exchange, data, ())
-
-    def _read_chunks(self, data: bytes) -> None:
-        """What comes is body in chunks."""
-        reader = self._chunks
-        assert reader is not None
-        self._body_at = self.clock.seconds()
-        self._window_bytes += len(data)
-        exchange = self.exchange
-        try:
-            body = reader.feed(data)
-        except ProtocolError as e:
-            self._reading_body = False
-            self._broken = True
-            self.dataReceived = ignore
-            if exchange is not None:
-                exchange.fail(e.fault, e.detail)
-            else:
-                self._over()
-            return
-        if reader.done:
-            self._buffer = reader.rest
-            self._body_read(exchange, body, reader.trailers)
-        elif exchange is None:
-            self._drop(len(data))
-        elif body:
-            exchange.request_body(body)
-
-    def _body_read(self, exchange: Exchange | None, data: bytes, trailers: Sequence[Field]) -> None:
-        self._reading_body = False
-        self._chunks = None
-        self.dataReceived = self._hold
-        if exchange is None:
-            self._over()
-            return
-        if data:
-            exchange.request_body(data)
-        if self.exchange is exchange:
-            exchange.request_end(trailers)
-
-    def _hold(self, data: bytes) -> None:
-        """What comes is a later request: it waits until the current exchange is over."""
-        self._buffer = self._buffer + data if self._buffer else data
-        if len(self._buffer) >= PIPELINED:
-            self.pause_reading(QUEUED)
-
     def _tunnel(self, data: bytes) -> None:
         """After 101: bytes for the backend."""
         self._body_at = self.clock.seconds()
@@ -301,20 +236,15 @@ class ClientConnection(AnsweringWire):
         if exchange is not None:
             exchange.request_body(data)
 
-    def _drop(self, size: int) -> None:
-        """Part of a body that nobody wants came: enough is enough."""
-        self._dropped += size
-        if self._dropped > DRAIN:
-            self._linger()
-
-    # -- the exchange is over
-
     def _over(self) -> None:
         """The answer is out: on to the next request, or to the end."""
         self.exchange = None
+        if self._after is not None and not self.is_full:
+            self._sent()
         if self._pausing:
             self.resume_reading(self._pausing)  # whatever the exchange waited for, it is over
-        if self._registered and self._waiting():
+        measured = self._registered and self._waiting()
+        if measured:
             self._measure_reading()
         if self._broken:
             self._linger()
@@ -344,6 +274,8 @@ class ClientConnection(AnsweringWire):
                 at = self._phase_at = self.deadline = seconds() + timeout
                 if at < self._due:
                     self.set_deadline(timeout)
+                if measured:
+                    self.expired()  # who takes nothing of the rest is not idle
 
     def _read_on(self) -> None:
         """Take the requests that wait, as far as they are answered at once."""
@@ -356,6 +288,8 @@ class ClientConnection(AnsweringWire):
             left -= 1
             data, self._buffer = self._buffer, b""
             if not self._read_head(data):
+                if self._phase_at == NEVER and self.exchange is None:  # there were empty lines only
+                    self._set_phase(self.engine.keep_alive)
                 break
         self._looping = False
 
@@ -378,19 +312,11 @@ class ClientConnection(AnsweringWire):
 
     def phase_expired(self) -> None:
         if self.dataReceived == self._read_head:
-            if self._buffer:
+            if self._buffer not in (b"", b"\r"):
                 self._refuse(CLIENT_HEAD_TIMEOUT, "the head took too long", self._buffer)
             else:
                 self._finish_close()
         elif self._reading_body and self.exchange is None:
             self._linger()
         else:
-            self.cut()
-
-    def give_up(self, fault: Fault) -> None:
-        exchange = self.exchange
-        if exchange is None:
-            self.cut()
-            return
-        self._broken = True
-        exchange.fail(fault)
+            self._late_close()

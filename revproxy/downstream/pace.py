@@ -11,6 +11,7 @@ Rules of this module:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from revproxy.exchange import Exchange
@@ -31,7 +32,7 @@ class PacedWire(Wire):
     """
 
     __slots__ = (
-        "_body_at", "_mode", "_phase_at", "_reading_body", "_stall_at", "_stall_base", "_window_at",
+        "_after", "_body_at", "_mode", "_phase_at", "_reading_body", "_stall_at", "_stall_base", "_window_at",
         "_window_bytes", "engine", "exchange",
     )  # fmt: skip
 
@@ -47,6 +48,7 @@ class PacedWire(Wire):
         self._window_bytes = 0
         self._stall_at = NEVER  # since when the rate of reading is measured
         self._stall_base = 0
+        self._after: Callable[[], None] | None = None  # for when the answer is out
 
     # -- backpressure: the client does not take what we have
 
@@ -63,13 +65,26 @@ class PacedWire(Wire):
     def drained(self) -> None:
         self._stall_at = NEVER
         exchange = self.exchange
+        if self._after is not None and exchange is None:
+            self._sent()
         if exchange is not None and exchange.sink is not None:
             exchange.sink.resume_reading(PEER_FULL)
 
+    def when_sent(self, call: Callable[[], None]) -> None:
+        """Call it when the answer is out, but for what may wait for the socket; at once, if nothing comes of it."""
+        if self.exchange is None:
+            call()
+        else:
+            self._after = call
+
+    def _sent(self) -> None:
+        """The answer is out, or nobody is there for it."""
+        call, self._after = self._after, None
+        if call is not None:
+            call()
+
     def _waiting(self) -> bool:
         """Whether something waits to be sent, as far as the transport can tell."""
-        if not self._registered:
-            return False
         return self.is_full if self._raw_send is None else self.queued() > 0
 
     def _reading_window(self, rate: tuple[float, float]) -> float:
@@ -140,11 +155,12 @@ class PacedWire(Wire):
         if self._stall_at != NEVER and rate is not None:
             window = self._reading_window(rate)
             if now >= self._stall_at + window:
-                taken = self.bytes_out - self.unsent()
-                if taken - self._stall_base < rate[0] * (now - self._stall_at):
+                left = self.unsent()
+                taken = self.bytes_out - left
+                if left and taken - self._stall_base < rate[0] * (now - self._stall_at):
                     self.give_up(CLIENT_READS_SLOWLY)
                     return
-                self._stall_at = now
+                self._stall_at = now if left else NEVER
                 self._stall_base = taken
             due.append(self._stall_at + window)
         first = min(due)

@@ -1,4 +1,10 @@
-"""A connection too many, or one that speaks plain HTTP where TLS is spoken: told so at once, and closed."""
+"""A connection too many, or one that speaks plain HTTP where TLS is spoken: told so at once, and closed.
+
+Rules of this module:
+
+* what is refused is not counted, so it may not stay: nothing here waits for the client;
+* over TLS no word could be read before a handshake, which is the work that a bound is there to prevent.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +20,21 @@ if TYPE_CHECKING:
 
 
 class Refusal(Protocol):
-    """Answers 503 without reading anything."""
+    """Answers 503 without reading anything. :param secure: TLS would come first: it is cut."""
 
-    def __init__(self, engine: Engine, fault: Fault, peer: str) -> None:
+    def __init__(self, engine: Engine, fault: Fault, peer: str, secure: bool) -> None:
         self.engine = engine
         self.fault = fault
         self.peer = peer
+        self.secure = secure
 
     def connectionMade(self) -> None:
         self.engine.refused(self.fault, self.peer)
         transport: Any = self.transport
-        transport.write(refusal(self.fault, b"Retry-After: 1\r\n"))
+        if self.secure:
+            transport.abortConnection()  # loseConnection waits for a handshake, for ever
+            return
+        transport.write(too_many(self.fault))
         transport.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
@@ -39,10 +49,10 @@ class Dropped(Protocol):
         transport.abortConnection()
 
 
-def refusal(fault: Fault, fields: bytes = b"") -> bytes:
-    """A whole response that ends the connection."""
+def too_many(fault: Fault) -> bytes:
+    """What a connection too many hears: a whole response that ends it."""
     kind, body = error_page(fault.status, None, b"-")
-    return _response(fault.status, kind, body, fields)
+    return _response(fault.status, kind, body, b"Retry-After: 1\r\n")
 
 
 def plain_refusal(fault: Fault, port: int) -> bytes:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.interfaces import IReactorCore
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
@@ -19,15 +20,14 @@ from zope.interface import implementer
 
 from revproxy.accesslog import AccessLog
 from revproxy.config import model
+from revproxy.config.check_embedded import check_in_resource
 from revproxy.config.compile import compile_config
 from revproxy.downstream.mount import Enter, Mounted
 from revproxy.downstream.stock import RequestStream
 from revproxy.engine import Engine
 from revproxy.exchange import Exchange
 from revproxy.fault import UPGRADE_UNSUPPORTED, ProtocolError
-from revproxy.handlers.forward import Forward
-from revproxy.http.forwarding import hidden_names
-from revproxy.routing import Entry, Route, RouteTable
+from revproxy.routing import Route, RouteTable
 from revproxy.upstream.group import Upstream
 
 Target = str | Sequence[str] | model.Upstream | Upstream | model.Config
@@ -42,10 +42,12 @@ class ReverseProxyResource(Resource):
     :param target: an address (``"tcp:127.0.0.1:9000"``), several, an upstream as written or as it
         lives, or a whole configuration, whose routes then apply below this resource.
     :param path: what takes the place of the mount point's path towards backends.
-    :param server: limits, trusted proxies and what is hidden; a configuration's own by default.
+    :param server: what stands before its routes (access, limits of rates, of requests and of bodies, shedding), trusted
+        proxies and what is hidden; takes the place of a configuration's own.
     :param reactor: the reactor, the global one by default.
     :param log: where finished exchanges go in a stock Site, or ``None``.
-    :raises ValueError: when an address is none; ConfigError when a configuration can't be compiled.
+    :raises ValueError: when an address is none; ConfigError when a configuration can't be compiled, or says of
+        connections what a resource can't do.
     """
 
     isLeaf = True
@@ -65,8 +67,12 @@ class ReverseProxyResource(Resource):
         if path is not None and not path.startswith("/"):
             raise ValueError(f"path: {path!r} does not begin with '/'")
         self._path = b"" if path is None else path.encode("ascii").rstrip(b"/")
+        source = ""
         if server is None:
-            server = target.server if isinstance(target, model.Config) else model.Server()
+            server = model.Server()
+            if isinstance(target, model.Config):
+                server, source = target.server, target.source
+        check_in_resource(server, source)
         self._table, self._owned = _routes(target, server, reactor)
         self._engine = Engine(self._table, server, reactor, log)
         self._mounts: dict[tuple[bytes, bool], Mounted] = {}
@@ -136,39 +142,38 @@ class ReverseProxyResource(Resource):
 
     def _close(self) -> None:
         self._trigger = None
+        self._engine.rest()
         for upstream in self._owned:
             upstream.close()
 
 
 def _routes(target: Target, server: model.Server, reactor: Any) -> tuple[RouteTable, list[Any]]:
     """The routes of a target, and what lives because of them and has to be closed."""
-    if isinstance(target, model.Config):
-        table = compile_config(target, reactor)
-        for part in table.live:
-            part.start()
-        return table, [*table.upstreams.values(), *table.live]
     owned: list[Any] = []
+    live: dict[str, Upstream] = {}
+    if not isinstance(target, model.Config):
+        upstream = _upstream(target, reactor)
+        live[upstream.name] = upstream
+        if upstream is not target:
+            owned.append(upstream)
+        target = model.Config(routes=(model.Route(name=upstream.name, upstream=upstream.name),))
+    table = compile_config(evolve(target, server=server), reactor, live)
+    for part in table.live:
+        part.start()
+    owned += [upstream for name, upstream in table.upstreams.items() if name not in live]
+    return table, [*owned, *table.live]
+
+
+def _upstream(target: str | Sequence[str] | model.Upstream | Upstream, reactor: Any) -> Upstream:
     if isinstance(target, Upstream):
-        upstream = target
-    else:
-        if not isinstance(target, model.Upstream):
-            addresses: Any = [target] if isinstance(target, str) else target
-            listed = isinstance(addresses, Sequence) and all(isinstance(address, str) for address in addresses)
-            if not listed or not addresses:
-                raise ValueError(f"no backend address, no upstream and no configuration: {target!r}")
-            target = model.Upstream(backends=tuple(model.Backend(endpoint=address) for address in addresses))
-        upstream = Upstream("resource", target, reactor)
-        owned.append(upstream)
-    rate = server.minimum_rate
-    route = Route(
-        name=upstream.name,
-        handler=Forward(upstream, hidden_names(server.hide), server.forwarded),
-        max_body=server.limits.body,
-        minimum_rate=None if rate is None else (rate.rate, rate.over),
-        upgrade=frozenset({b"websocket"}),
-        client_response=() if upstream.sticky is None else (upstream.sticky.renew,),
-    )
-    return RouteTable.build([Entry(route)], {upstream.name: upstream}), owned
+        return target
+    if not isinstance(target, model.Upstream):
+        addresses: Any = [target] if isinstance(target, str) else target
+        listed = isinstance(addresses, Sequence) and all(isinstance(address, str) for address in addresses)
+        if not listed or not addresses:
+            raise ValueError(f"no backend address, no upstream and no configuration: {target!r}")
+        target = model.Upstream(backends=tuple(model.Backend(endpoint=address) for address in addresses))
+    return Upstream("resource", target, reactor)
 
 
 def _refuse_upgrade(exchange: Exchange) -> None:

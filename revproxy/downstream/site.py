@@ -25,6 +25,7 @@ from twisted.web.server import Site
 
 from revproxy.accesslog import AccessLog
 from revproxy.config import model
+from revproxy.config.check_embedded import check_in_site
 from revproxy.downstream.entrance import Entrance
 from revproxy.downstream.factory import ClientFactory
 from revproxy.downstream.http1 import ClientConnection
@@ -151,12 +152,13 @@ class ReverseProxySite(Site):
 
     :param resource: the root of the tree.
     :param requestFactory: makes the Requests of what is rendered here.
-    :param server: limits, timeouts and trusted proxies.
+    :param server: limits of connections, heads and bodies, bans, timeouts and trusted proxies.
     :param body_limit: bytes of a body that a rendered resource gets, ``None`` for no limit.
     :param log: where finished exchanges go. :param logPath: a file for them, in the combined format.
     :param timeout: seconds that an idle connection is kept, instead of ``server.timeouts.keep_alive``.
     :param reactor: the reactor, the global one by default.
     :ivar engine: the live centre: its connections, and ``drain``.
+    :raises ConfigError: where ``server`` says what stands before routes: that is for its resources.
     """
 
     def __init__(
@@ -181,6 +183,7 @@ class ReverseProxySite(Site):
         )
         if server is None:
             server = model.Server()
+        check_in_site(server)
         if timeout is not None:
             server = evolve(server, timeouts=evolve(server.timeouts, keep_alive=timeout))
         self._owns_log = log is None and self.logPath is not None

@@ -21,7 +21,11 @@ class Hit:
 
     def __str__(self) -> str:
         text = self.text if len(self.text) <= SHOWN else self.text[:SHOWN] + b"..."
-        return f'{self.rule.id} {self.rule.name} in {self.where}: "{printable(text)}"'
+        return f'{self.named()}: "{printable(text)}"'
+
+    def named(self) -> str:
+        """Without the matched part."""
+        return f"{self.rule.id} {self.rule.name} in {self.where}"
 
 
 @define(eq=False)
@@ -47,9 +51,9 @@ class Report:
     def __bool__(self) -> bool:
         return bool(self.hits or self.uninspected)
 
-    def detail(self, threshold: int) -> str:
-        """For the log: the score, each hit, what was not looked at."""
-        said = [str(hit) for hit in self.hits.values()]
+    def detail(self, threshold: int, hidden: frozenset[str] = frozenset()) -> str:
+        """For the log: the score, each hit, what was not looked at. :param hidden: places that credentials have."""
+        said = [hit.named() if hit.where in hidden else str(hit) for hit in self.hits.values()]
         if len(said) > LISTED:
             said[LISTED:] = [f"{len(said) - LISTED} more"]
         if self.hits:

@@ -42,7 +42,8 @@ class ChunkedReader:
     """Reads one chunked body.
 
     ``feed`` gives the body bytes of what it read; when ``done``, ``rest`` holds what came after
-    the body and ``trailers`` its trailer fields (those with an underscore in their name left out).
+    the body (before that what was too much at once) and ``trailers`` its trailer fields (those with
+    an underscore in their name left out).
 
     :param fault: what a malformed body is. For a client forbidden trailers are refused, from a
         backend they are dropped.
@@ -63,9 +64,10 @@ class ChunkedReader:
         self._room = max_trailers  # bytes of the trailer section still to come
         self._extensions = 0
 
-    def feed(self, data: bytes) -> bytes:
+    def feed(self, data: bytes, most: int = -1) -> bytes:
         """The body bytes in ``data``, as one string.
 
+        :param most: chunks that are read; what comes after them is :attr:`rest`, for another call.
         :raises ProtocolError: when the coding is violated.
         """
         parts: list[bytes] = []
@@ -94,12 +96,15 @@ class ChunkedReader:
                 if match is None:
                     at = self._size(data, at)
                 else:
+                    if not most:
+                        break
+                    most -= 1
                     at = match.end()
                     self._left = int(match[1], 16)
                     self._next = _DATA if self._left else _TRAILER
             else:
                 at = self._trailer(data, at)
-        if self.done:
+        if at < size:
             self.rest = data[at:]
         return parts[0] if len(parts) == 1 else b"".join(parts)
 

@@ -86,8 +86,13 @@ def parse_pair(pair: Pair, malformed: type[ProtocolError], fault: Fault = CLIENT
     return parsed
 
 
-def find_flaw(partial: bytes) -> bool:
-    """Whether an unfinished head can't become a valid one: bare CR or LF, or NUL."""
+def find_flaw(partial: bytes, known: int = 0) -> bool:
+    """Whether an unfinished head can't become a valid one: bare CR or LF, or NUL.
+
+    :param known: bytes of it in which there was none: by the byte, 30 KB would take 200 us for each.
+    """
+    if known:
+        partial = partial[known - (2 if partial[known - 1] == 0x0A else 1) :]
     if b"\0" in partial:
         return True
     left = partial.replace(b"\r\n", b"")

@@ -43,7 +43,7 @@ from revproxy.http.message import (
     Request,
     Response,
 )
-from revproxy.http.target import check_target, split_path
+from revproxy.http.target import check_target, shown, split_path
 
 __all__ = [
     "CHUNKED",
@@ -99,7 +99,7 @@ def _request_line(line: bytes, max_target: int, merge_slashes: bool) -> RequestL
     """(method, path, query, raw target, authority of an absolute target or ``b""``, version)."""
     match = _REQUEST_LINE.fullmatch(line)
     if match is None:
-        raise ProtocolError(CLIENT_BAD_REQUEST, f"malformed request line {line[:80]!r}")
+        raise ProtocolError(CLIENT_BAD_REQUEST, f"malformed request line {shown(line)!r}")
     method, target, version = match.groups()
     if not TOKEN.fullmatch(method):
         raise ProtocolError(CLIENT_BAD_REQUEST, f"malformed method {method[:40]!r}")
@@ -113,7 +113,7 @@ def _request_line(line: bytes, max_target: int, merge_slashes: bool) -> RequestL
         raise ProtocolError(CLIENT_BAD_REQUEST, f"malformed version {version[:20]!r}")
     check_target(target, max_target)
     if method == b"CONNECT":
-        raise ProtocolError(CLIENT_CONNECT_REFUSED, f"CONNECT {target[:80]!r}")
+        raise ProtocolError(CLIENT_CONNECT_REFUSED, f"CONNECT {shown(target)!r}")
     authority = b""
     rest = target
     if target[0] != 0x2F:  # "/"
@@ -121,11 +121,11 @@ def _request_line(line: bytes, max_target: int, merge_slashes: bool) -> RequestL
             return (method, target, None, target, b"", minor)
         scheme, mark, rest = target.partition(b"://")
         if not mark or scheme.lower() not in (b"http", b"https"):
-            raise ProtocolError(CLIENT_BAD_REQUEST, f"malformed target {target[:80]!r}")
+            raise ProtocolError(CLIENT_BAD_REQUEST, f"malformed target {shown(target)!r}")
         cut = min((at for at in (rest.find(b"/"), rest.find(b"?")) if at >= 0), default=len(rest))
         authority, rest = rest[:cut], rest[cut:]
         if split_host(authority) is None:
-            raise ProtocolError(CLIENT_BAD_REQUEST, f"malformed authority {authority[:80]!r}")
+            raise ProtocolError(CLIENT_BAD_REQUEST, f"malformed authority {authority.rpartition(b'@')[2][:80]!r}")
         if not rest and method == b"OPTIONS":  # RFC 9112 3.2.4
             return (method, b"*", None, target, authority, minor)
         if rest[:1] != b"/":

@@ -46,6 +46,18 @@ def normalise_path(path: bytes, merge_slashes: bool = False) -> bytes | None:
     return _SLASHES.sub(b"/", path) if merge_slashes else path
 
 
+def read_otherwise(path: bytes) -> bytes | None:
+    """A normalised path as backends may read it that decode ``%2F`` and merge slashes; ``None`` when it is the same."""
+    if b"//" in path or b"%2F" in path:
+        return _SLASHES.sub(b"/", path.replace(b"%2F", b"/"))
+    return None
+
+
+def shown(target: bytes) -> bytes:
+    """What a log may show of a target that is wrong: a query may hold credentials."""
+    return target.partition(b"?")[0][:80]
+
+
 def check_target(target: bytes, most: int, malformed: type[ProtocolError] = ProtocolError) -> None:
     """Whether a request target, in whatever form, can be one at all.
 
@@ -56,7 +68,7 @@ def check_target(target: bytes, most: int, malformed: type[ProtocolError] = Prot
     if len(target) > most:
         raise ProtocolError(CLIENT_TARGET_TOO_LONG, f"target of {len(target)} bytes")
     if not _TARGET.fullmatch(target):
-        raise malformed(CLIENT_BAD_REQUEST, f"malformed target {target[:80]!r}")
+        raise malformed(CLIENT_BAD_REQUEST, f"malformed target {shown(target)!r}")
 
 
 def split_path(target: bytes, merge_slashes: bool = False) -> tuple[bytes, bytes | None]:

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from revproxy.limits.client import counted
+from revproxy.limits.client import counted, counted_by_hand
 
 #: Times that a rule remembers, of all addresses: some 5 MB.
 EVENTS = 50_000
@@ -169,7 +169,8 @@ class BanList:
                 if rule.saw(key, word, status, self._seconds()):
                     what = word or str(status)
                     seconds = self._longer(key, rule.ban)
-                    banned = self.ban(address, seconds, f"{rule.count} in {rule.within:g} s, the last: {what}")
+                    self._ban(key, seconds, f"{rule.count} in {rule.within:g} s, the last: {what}")
+                    banned = True
         return banned
 
     def _longer(self, key: str, seconds: float) -> float:
@@ -181,14 +182,19 @@ class BanList:
     # -- by hand
 
     def ban(self, address: str, seconds: float, why: str = "") -> bool:
-        """Ban an address (the /64 of one of IPv6) for so many seconds; ``False`` when it is spared.
+        """Ban an address for so many seconds; ``False`` when it is spared. Takes the place of the ban there is.
 
-        Takes the place of the ban there is.
+        :param address: of IPv4 or IPv6, which stands for its /64; such a /64; or ``unknown``, clients that no trusted
+            proxy names.
+        :raises ValueError: for all else: names, and networks, which stand in ``addresses`` of the configuration.
         """
-        if not address or self.spares(address):
+        if not address or self.spares(address.partition("/")[0]):
             return False
+        self._ban(counted_by_hand(address), seconds, why)
+        return True
+
+    def _ban(self, key: str, seconds: float, why: str) -> None:
         self._sweep()
-        key = counted(address)
         bans = self._bans
         known = bans.pop(key, None)
         ban = bans[key] = Ban(key, self._seconds() + seconds, why, seconds)
@@ -196,7 +202,6 @@ class BanList:
             self._over(bans[next(iter(bans))])
         if known is None and self._began is not None:
             self._began(key, f"for {seconds:g} s{': ' if why else ''}{ban.why}")
-        return True
 
     def lift(self, address: str) -> bool:
         """Let an address in again; ``False`` when it was not banned. What was written in the configuration stays."""

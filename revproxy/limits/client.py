@@ -4,13 +4,17 @@ Rules of this module:
 
 * whoever has an IPv6 address has 2**64 of them at least (RFC 6177, RFC 7421): they count as one;
 * an IPv4 address that is mapped into IPv6 is an IPv4 address (RFC 4291 2.5.5.2);
-* what is no address is counted by its text: there is none for clients of a Unix socket, and they are one.
+* what is no address is counted by its text: there is none for clients of a Unix socket, and they are one. What
+  somebody writes by hand has to be an address, or it would hold nobody.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import ip_network
 from socket import AF_INET, AF_INET6, inet_ntoa, inet_ntop, inet_pton
+
+from revproxy.http.forwarding import UNKNOWN
 
 #: Addresses that are remembered with what they count as; the clients of the moment.
 _REMEMBERED = 4096
@@ -60,3 +64,21 @@ def _network(address: str, ipv4: int, ipv6: int) -> str:
 #: Under what an address is counted where nobody says otherwise: ``192.0.2.1`` itself, ``2001:db8::1`` as
 #: ``2001:db8::/64``.
 counted = address_counter()
+
+
+def counted_by_hand(text: str) -> str:
+    """As what an address counts that somebody wrote, or a network that counts as one client, or ``unknown``.
+
+    :raises ValueError: when it is none of these.
+    """
+    if text == UNKNOWN:
+        return text
+    try:
+        network = ip_network(text if "/" in text else text.partition("%")[0])
+    except ValueError:
+        pass
+    else:
+        first = str(network.network_address)
+        if network.num_addresses == 1 or (network.version == 6 and network.prefixlen == 64):
+            return counted(first)
+    raise ValueError(f"{text!r} is not one client; write an address, or the /64 of addresses of IPv6")

@@ -20,3 +20,10 @@ _INNOCENT = (
 WORDS = {value.word: value for value in vars(fault).values() if isinstance(value, Fault)}
 #: What :data:`REFUSED` stands for.
 REFUSALS = frozenset(word for word, value in WORDS.items() if value.blame == "client" and value not in _INNOCENT)
+#: What happens on the way to a backend or inside the proxy, whoever asks.
+NO_CLIENTS_DOING = frozenset(
+    value.word
+    for value in WORDS.values()
+    if (value.phase == "connect" and value.blame != "client")
+    or value in (fault.AUTH_UNAVAILABLE, fault.AUTH_FAILED, fault.BACKEND_FAILING, fault.STOPPED)
+)

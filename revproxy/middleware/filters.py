@@ -30,15 +30,18 @@ if TYPE_CHECKING:
     from revproxy.exchange import Exchange
 
 
-def filtering(written: Filter) -> Callable[[Exchange], Deferred[Any] | None]:
-    """A client-request hook, for before everything that works with what a request says."""
+def filtering(written: Filter, hidden: frozenset[str] = frozenset()) -> Callable[[Exchange], Deferred[Any] | None]:
+    """A client-request hook, for before everything that works with what a request says.
+
+    :param hidden: places of which the log shows no text: ``query k``.
+    """
     rules = _rule_set(written.rules, written.except_, written.paranoia)
     threshold, limit = written.threshold, written.body
     blocks = written.mode == "block"
 
     def settle(exchange: Exchange, report: Report) -> None:
         if report:
-            detail = report.detail(threshold)
+            detail = report.detail(threshold, hidden)
             if blocks and report.score >= threshold:
                 raise ProtocolError(FILTERED, detail)
             exchange.detail = detail

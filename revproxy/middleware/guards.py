@@ -1,10 +1,15 @@
-"""Who is let in, as client-request hooks: bans behind trusted proxies, load shedding, caps on requests under way.
+"""Who is let in, as client-request hooks: load shedding, caps on requests under way.
 
 Rules of this module:
 
 * these run before all others, in this order: what is refused costs nothing that follows;
-* a connection of a banned address is dropped when it is accepted (:mod:`revproxy.downstream.factory`); here are only
-  clients behind a proxy whose connections have to stay;
+* a request is under way until its answer is out, which is later than the end of its exchange: what waits for a
+  client is memory, and a client that takes nothing could have any number of answers waiting;
+* bans come before: a connection of a banned address is dropped when it is accepted
+  (:mod:`revproxy.downstream.factory`), and behind a proxy a request ends before it has a route
+  (:mod:`revproxy.exchange`);
+* the queue of an upstream matters to who would join it: where there is a cache it is asked behind that, so that what
+  is stored goes on being served, also what is stale where that may be sent on an error;
 * load is measured while there are requests, and by one timer: where nothing comes there is none.
 """
 
@@ -16,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from twisted.logger import Logger
 
 from revproxy.config.guards import Shed
-from revproxy.fault import BANNED, SHED, TOO_MANY_REQUESTS, TOO_MANY_REQUESTS_FROM_ADDRESS, ProtocolError
+from revproxy.fault import SHED, TOO_MANY_REQUESTS, TOO_MANY_REQUESTS_FROM_ADDRESS, ProtocolError
 from revproxy.limits.caps import ALL, Cap
 from revproxy.limits.client import counted
 from revproxy.limits.shed import TICK, Controller
@@ -29,17 +34,6 @@ _log = Logger()
 
 
 Priority = Literal["normal", "critical", "low"]
-
-
-# -- bans
-
-
-def refuse_banned(exchange: Exchange) -> None:
-    """Refuse a banned client behind a trusted proxy."""
-    request = exchange.request
-    bans = exchange.engine.bans
-    if bans is not None and request.arrival.trusted and bans.holds(request.client):
-        raise ProtocolError(BANNED, bans.why(request.client))
 
 
 # -- caps
@@ -70,11 +64,19 @@ class Capping:
                 everything.give_back(address)
             raise _refusal(route, full, address, f" on route {self._name}")
 
-        def over(exchange: Exchange) -> None:
+        def sent() -> None:
             if everything is not None:
                 everything.give_back(address)
             if route is not None:
                 route.give_back(address)
+
+        def over(exchange: Exchange) -> None:
+            # a client's side that keeps what is not taken knows when it is out; of others that is not known
+            when_sent = getattr(exchange.client, "when_sent", None)
+            if when_sent is not None:
+                when_sent(sent)
+            else:
+                sent()
 
         if exchange.on_finished is None:
             exchange.on_finished = over
@@ -114,12 +116,16 @@ class Load:
         self._seen = False
         self.calm = False
 
-    def hook(self, priority: Priority, upstreams: Sequence[Upstream]) -> Callable[[Exchange], None]:
-        """A client-request hook for a route to these upstreams."""
-        controllers = [self._lag]
-        for upstream in upstreams:
-            controllers.append(self._queues.setdefault(upstream, Controller()))
-        return _Shedding(self, controllers, priority == "low")
+    def hook(self, priority: Priority, upstreams: Sequence[Upstream] = ()) -> Callable[[Exchange], None]:
+        """A client-request hook: by the lag, and by the queues of these upstreams."""
+        return _Shedding(self, [self._lag, *self._controllers(upstreams)], priority == "low")
+
+    def handler(self, priority: Priority, upstreams: Sequence[Upstream], inner: Any) -> Any:
+        """A handler before another one: by the queues only."""
+        return _Shed(inner, _Shedding(self, self._controllers(upstreams), priority == "low"))
+
+    def _controllers(self, upstreams: Sequence[Upstream]) -> list[Controller]:
+        return [self._queues.setdefault(upstream, Controller()) for upstream in upstreams]
 
     @property
     def pressure(self) -> float:
@@ -153,7 +159,7 @@ class Load:
         lag.tick(late / self._written.lag, late + TICK)
         active = lag.active
         for upstream, controller in self._queues.items():
-            allowed = self._written.queue * upstream.room.length
+            allowed = (self._written.queue or 0.0) * upstream.room.length
             controller.tick(len(upstream.room) / allowed if allowed else 0.0, late + TICK)
             active = active or controller.active
         self._tell(active, now)
@@ -204,3 +210,22 @@ class _Shedding:
             if share.takes():
                 load.refused()
                 raise ProtocolError(SHED, f"{share.part:.0%} are refused")
+
+
+class _Shed:
+    """A handler that refuses a share of what would go on to another one."""
+
+    __slots__ = ("_inner", "_refuses")
+
+    def __init__(self, inner: Any, refuses: _Shedding) -> None:
+        self._inner = inner
+        self._refuses = refuses
+
+    def start(self, exchange: Exchange) -> None:
+        """4: the inner handler, unless it is of the share."""
+        try:
+            self._refuses(exchange)
+        except ProtocolError as e:
+            exchange.fail(e.fault, e.detail)
+            return
+        self._inner.start(exchange)

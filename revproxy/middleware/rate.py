@@ -49,7 +49,7 @@ def compile_limits(written: Iterable[RateLimit], base: str = ".", before: Iterab
 
 def _limit(written: RateLimit, name: str, base: str) -> Limit:
     rate = written.rate
-    burst = written.burst or max(1, rate.number // 10)
+    burst = written.burst or max(1, rate.number // 10, int(rate.number / rate.seconds))
     return Limit(
         read=limit_key(written, base),
         gcra=Gcra(rate.number, rate.seconds, burst, written.delay or 0.0, written.keys),

@@ -158,14 +158,15 @@ class BackendConnection(PooledWire):
 
     def _read_head(self, data: bytes) -> None:
         """What comes is a response head."""
-        if self._buffer:
+        known = len(self._buffer)
+        if known:
             data = self._buffer + data
-        end = data.find(b"\r\n\r\n")
+        end = data.find(b"\r\n\r\n", max(0, known - 3))
         if end < 0 or end > HEAD:
             self._buffer = data
             if len(data) > HEAD:
                 self._failed(BACKEND_BAD_RESPONSE, f"head over {HEAD} bytes")
-            elif find_flaw(data):
+            elif find_flaw(data, known):
                 self._failed(BACKEND_BAD_RESPONSE, "bare CR or LF, or NUL, in a head")
             return
         exchange = self.exchange
@@ -385,6 +386,8 @@ class BackendConnection(PooledWire):
             if exchange.state == DONE:
                 self.exchange = None
                 self.close()
+        elif self.dataReceived == self._tunnel and clean:
+            exchange.response_end()  # a hook has not let its 101 out yet
         elif self.dataReceived == self._read_to_close and clean:
             self._let_go(exchange, False)
             exchange.response_end()

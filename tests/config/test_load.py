@@ -150,8 +150,9 @@ upstream = "api"
 minimum_rate = "off"
 rate_limit = [
     "100/s",
-    { rate = "1000/h", burst = 50, by = "header:X-Key", missing = "pass", ipv4 = 24, ipv6 = 48, keys = 5 },
+    { rate = "1000/h", burst = 50, by = "header:X-Key", missing = "route", keys = 5 },
     { rate = "5/d", delay = "2s", waiting = 9, status = 503, hits = false, fields = "refused", name = "daily" },
+    { rate = "9/d", ipv4 = 24, ipv6 = 48 },
 ]
 priority = "low"
 limits.body = "off"
@@ -232,8 +233,8 @@ override_ttl = { 301 = "1h" }
 grace = "1s"
 disconnected = "0s"
 heuristic = "20%"
-key_headers = ["X-Tenant", "X-User", "X-Groups"]
-key_cookies = ["theme"]
+key_headers = ["X-Tenant", "X-User", "X-Groups", "X-K"]
+key_cookies = ["theme", "t"]
 query_ignore = ["utm_*"]
 query_only = ["a", "b"]
 query_sort = true
@@ -445,8 +446,9 @@ EXPECTED = m.Config(
             minimum_rate=None,
             rate_limit=(
                 m.RateLimit(rate=Requests(100, "second")),
-                m.RateLimit(rate="1000/h", burst=50, by="header:x-key", missing="pass", ipv4=24, ipv6=48, keys=5),
+                m.RateLimit(rate="1000/h", burst=50, by="header:x-key", missing="route", keys=5),
                 m.RateLimit(rate="5/d", delay=2.0, waiting=9, status=503, hits=False, fields="refused", name="daily"),
+                m.RateLimit(rate="9/d", ipv4=24, ipv6=48),
             ),
             priority="low",
             limits=m.RouteLimits(
@@ -540,8 +542,8 @@ EXPECTED = m.Config(
                 grace=1.0,
                 disconnected=0.0,
                 heuristic=0.2,
-                key_headers=("x-tenant", "x-user", "x-groups"),
-                key_cookies=("theme",),
+                key_headers=("x-tenant", "x-user", "x-groups", "x-k"),
+                key_cookies=("theme", "t"),
                 query_ignore=("utm_*",),
                 query_only=("a", "b"),
                 query_sort=True,

@@ -34,7 +34,7 @@ from tests.kit import toml
     ],
 )
 def test_a_route(written, words):
-    assert before_route(load_text(toml(route=f'upstream = "app"\n{written}')).routes[0]) == words
+    assert before_route(load_text(toml("shed = true", route=f'upstream = "app"\n{written}')).routes[0]) == words
 
 
 @pytest.mark.parametrize(

@@ -296,6 +296,67 @@ def test_handshakes_behind_the_proxy_count_for_the_client(door) -> None:
     assert not it.engine._per_address
 
 
+PROXIED = """
+[server]
+limits = {{ {limits} }}
+[[listen]]
+endpoint = "tcp:8080"
+proxy_protocol = ["192.0.2.7"]
+[[routes]]
+respond = 200
+"""
+
+
+def header(at: int) -> bytes:
+    return b"PROXY TCP4 203.0.113.%d 192.0.2.1 1000 80\r\n" % at
+
+
+def test_a_balancers_connections_are_nobodys_before_their_header(play) -> None:
+    scenario = play(PROXIED.format(limits="connections_per_address = 1"))
+    clients = [scenario.client("192.0.2.7") for _ in range(5)]
+    for at, client in enumerate(clients):
+        client.send(header(at) + GET)
+        client.expect_response(200)
+    again = scenario.client("192.0.2.7")
+    again.send(header(3))
+    again.expect_response(503, headers={b"Retry-After": b"1"})
+    again.expect_closed()
+    clients[3].close()
+    again.close()
+    later = scenario.client("192.0.2.7")
+    later.send(header(3) + GET)
+    later.expect_response(200)
+
+
+def test_connections_without_an_address_in_their_header_are_the_balancers(play) -> None:
+    scenario = play(PROXIED.format(limits="connections_per_address = 1"))
+    first, second = (scenario.client("192.0.2.7") for _ in range(2))
+    first.send(b"PROXY UNKNOWN\r\n" + GET)
+    first.expect_response(200)
+    second.send(b"PROXY UNKNOWN\r\n")
+    second.expect_response(503)
+    second.expect_closed()
+
+
+def test_a_connection_is_not_one_too_many_for_itself(play) -> None:
+    scenario = play(PROXIED.format(limits="connections = 3"))
+    clients = [scenario.client("192.0.2.7") for _ in range(3)]
+    fourth = scenario.client("192.0.2.7")
+    fourth.expect_response(503)
+    fourth.expect_closed()
+    for at, client in enumerate(clients):
+        client.send(header(at) + GET)
+        client.expect_response(200)
+
+
+def test_half_open_connections_of_a_balancer_have_their_time(play) -> None:
+    scenario = play(PROXIED.format(limits="connections_per_address = 1"))
+    clients = [scenario.client("192.0.2.7") for _ in range(5)]
+    scenario.advance(11)
+    assert all(client.ended for client in clients)
+    assert not scenario.engine.connections
+
+
 def test_a_proxy_header_that_is_cut_off(door) -> None:
     it = door(proxied=lambda peer: True)
     with logged() as lines:

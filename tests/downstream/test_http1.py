@@ -562,6 +562,37 @@ def test_keep_alive_ends(play):
     assert len(scenario.log) == 2
 
 
+@pytest.mark.parametrize("behind", [b"", b"\r", b"\r\n", b"\r\n\r"])
+def test_empty_lines_keep_no_connection(play_once, behind):
+    scenario = play_once(toml('timeouts = { keep_alive = "20s", head = "10s" }', route=RESPOND))
+    client = scenario.client()
+    client.send(get() + behind)
+    client.expect_response(200, b"hi")
+    for _ in range(2):
+        scenario.advance(9)
+        client.send(b"\n" if behind.endswith(b"\r") else b"\r")
+        client.send(b"\r" if behind.endswith(b"\r") else b"\n")
+    assert not client.ended
+    scenario.advance(2)
+    assert client.unread == b""
+    client.expect_closed()
+
+
+@pytest.mark.parametrize("before", [b"", b"\r", b"\r\n", b"\r\n\r"])
+def test_a_head_behind_empty_lines_has_its_time(play_once, before):
+    scenario = play_once(toml('timeouts = { keep_alive = "60s", head = "10s" }', route=RESPOND))
+    client = scenario.client()
+    client.send(get() + before)
+    client.expect_response(200, b"hi")
+    scenario.advance(5)
+    client.send((b"\n" if before.endswith(b"\r") else b"") + b"GET / HT")
+    scenario.advance(9)
+    client.expect_nothing()
+    scenario.advance(2)
+    client.expect_response(408)
+    client.expect_closed()
+
+
 def test_gap_in_a_body_is_408(play):
     scenario = play(toml('timeouts = { body = "30s" }\nminimum_rate = "off"'))
     client, backend = scenario.client(), scenario.backend(ADDRESS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from struct import pack
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from revproxy.config.model import Middleware
 from revproxy.downstream import calm
@@ -32,6 +33,7 @@ from tests.h2kit import (
     frame,
 )
 from tests.kit import ADDRESS, OK, hooked, logged, ok
+from tests.turns import turns_of
 
 PROTOCOL_ERROR, FLOW_CONTROL, CLOSED, FRAME_SIZE, REFUSED, CANCEL, COMPRESSION, CALM = 1, 3, 5, 6, 7, 8, 9, 11
 
@@ -593,6 +595,16 @@ def test_empty_data(play_once):
         assert_calmed(client, lines)
 
 
+def test_a_little_data_makes_no_flood_of_pings_good(play_once):
+    """A byte of DATA made a PING good: 187,000 were answered in 12 s."""
+    _scenario, client, backend = met(play_once)
+    stream = client.begin(POST, ended=False)
+    backend.expect_head(b"POST", b"/")
+    with logged("revproxy.engine") as lines:
+        client.send((frame(PING, 0, 0, b"12345678") + frame(DATA, 0, stream, b"x")) * (calm.FRAMES + 50))
+        assert_calmed(client, lines)
+
+
 def test_a_field_block_without_end(play_once):
     _scenario, client, _backend = met(play_once)
     with logged("revproxy.engine") as lines:
@@ -654,6 +666,42 @@ def test_an_upload_that_stops(play_once):
     assert client.peer.ended == "closed"
 
 
+@pytest.mark.parametrize("rate", [300, 1000])
+def test_bytes_of_a_frame_that_is_not_whole_count(play_once, rate):
+    scenario, client, backend = met(play_once)
+    stream = client.begin(POST, ended=False)
+    body = b"x" * 16_384
+    frames = frame(DATA, 0, stream, body) * 3 + frame(DATA, END_STREAM, stream)
+    for at in range(0, len(frames), rate):
+        client.send(frames[at : at + rate])
+        scenario.advance(1)
+    backend.expect_request(b"POST", b"/", body * 3)
+    backend.send(OK)
+    assert client[stream].status == b"200"
+
+
+@pytest.mark.parametrize(
+    ("server", "rate", "every", "fault"),
+    [
+        ("", 200, 1, "client-body-slow"),
+        ('minimum_rate = "off"', 1, 31, "client-body-timeout"),
+    ],
+)
+@pytest.mark.parametrize("fields", [(), ((b"expect", b"100-continue"),)])
+def test_a_frame_that_is_not_whole_is_no_way_around_the_clocks(play_once, server, rate, every, fault, fields):
+    scenario, client, _backend = met(play_once, f"[server]\n{server}\n{LISTEN}")
+    stream = client.begin((*POST, *fields), ended=False)
+    data = frame(DATA, 0, stream, b"x" * 16_384)
+    client.send(data[:10])
+    for at in range(10, 10 + 60 * rate, rate):
+        scenario.advance(every)
+        if client[stream].heads:
+            break
+        client.send(data[at : at + rate])
+    assert client[stream].status == b"408"
+    assert scenario.log[-1].fault == fault
+
+
 def test_a_slow_upload_does_not_end_what_else_goes_on(play_once):
     scenario, client, backend = met(play_once)
     slow = client.begin(POST, ended=False)
@@ -665,20 +713,6 @@ def test_a_slow_upload_does_not_end_what_else_goes_on(play_once):
     assert client[other].status == b"200"
     assert client.goaways == [(other, 0)]
     assert client.peer.ended == "closed"
-
-
-def turns_of(scenario):
-    """Turns of the reactor that something waits for, as they come."""
-    turns = []
-    later = scenario.reactor.callLater
-
-    def count(delay, call, *args, **kwargs):
-        if getattr(call, "__name__", "") == "_turn":
-            turns.append(delay)
-        return later(delay, call, *args, **kwargs)
-
-    scenario.reactor.callLater = count
-    return turns
 
 
 def test_a_heap_of_requests_leaves_others_their_turn(play_once):
@@ -843,6 +877,43 @@ def test_a_tunnel(play):
     backend.connection.half_close()
     assert client[stream].ended
     assert not client.goaways
+
+
+def test_what_browsers_are_told_when_a_tunnel_opens(play):
+    _scenario, client, backend = met(play, LISTEN + "cookies = true\nsecurity_headers = true")
+    stream = client.begin(CONNECT, ended=False)
+    client.data(stream, b"early")
+    backend.send(switch(backend)[:-2] + b"Set-Cookie: sid=1\r\n\r\nwelcome")
+    answer = client[stream]
+    assert (answer.status, answer.body, answer.ended) == (b"200", b"welcome", False)
+    [head] = answer.heads
+    assert head[b"set-cookie"] == b"sid=1; HttpOnly; SameSite=Lax"
+    assert head[b"x-content-type-options"] == b"nosniff"
+    backend.connection.expect(b"early")
+    client.data(stream, b"bye", True)
+    backend.connection.expect(b"bye")
+    backend.connection.half_close()
+    assert client[stream].ended
+
+
+def test_a_hook_waits_before_a_tunnel_opens(play):
+    waiter = Deferred()
+    hook = Middleware(call=lambda exchange: waiter, at="client-response")
+    scenario = play(hooked(LISTEN, hook))
+    client, backend = H2Client(scenario.client()), scenario.backend(ADDRESS)
+    stream = client.begin(CONNECT, ended=False)
+    client.data(stream, b"early")
+    backend.send(switch(backend) + b"welcome")
+    client.data(stream, b" more", True)
+    assert client[stream].heads == []
+    backend.connection.expect_nothing()
+    waiter.callback(None)
+    scenario.reactor.settle()
+    answer = client[stream]
+    assert (answer.status, answer.body, answer.ended) == (b"200", b"welcome", False)
+    backend.connection.expect(b"early more")
+    backend.connection.half_close()
+    assert client[stream].ended
 
 
 @pytest.mark.parametrize(

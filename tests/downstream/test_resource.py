@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +16,12 @@ from twisted.web.server import Site
 
 from revproxy.config import model
 from revproxy.config.coding import Compress
+from revproxy.config.errors import ConfigError
+from revproxy.config.load import load_file
 from revproxy.downstream.resource import ReverseProxyResource
+from revproxy.downstream.site import ReverseProxySite
 from revproxy.upstream.sticky import Stickiness
-from tests.memory import Client, FakeBackend, make_upstream
+from tests.memory import CLIENT, Client, FakeBackend, make_upstream
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 
@@ -415,3 +419,133 @@ def test_an_agent_gets_what_the_backend_sent_beside_a_route_that_compresses() ->
         backend.send(TYPED + b"Content-Length: %d\r\n\r\n%b" % (len(TEXT), TEXT))
         assert came == [TEXT]
     assert backend.connections == 1
+
+
+# -- what its server says
+
+
+@pytest.fixture(params=[Site, ReverseProxySite])
+def guarded(request: pytest.FixtureRequest) -> Any:
+    """Makes a client of a site with a resource at ``/api`` that has this server; its backend is there, too."""
+
+    def make(server: model.Server, target: Any = None) -> tuple[Client, FakeBackend]:
+        clock, backend = Clock(), FakeBackend()
+        upstream = make_upstream(clock, backend)
+        root = Resource()
+        resource: Any = ReverseProxyResource(upstream if target is None else target, server=server, reactor=clock)
+        root.putChild(b"api", resource)
+        site = request.param(root, reactor=clock)
+        return Client(site, clock), backend
+
+    return make
+
+
+def status(client: Client, backend: FakeBackend, target: str = "/api/x") -> int:
+    answer = client.get(target)
+    if not answer:
+        backend.send(OK)
+        answer = client.received()
+    return int(answer.split(b" ")[1])
+
+
+def test_its_access_holds(guarded: Any) -> None:
+    client, backend = guarded(model.Server(access=model.Access(deny_paths=("/secret/*",))))
+    assert status(client, backend, "/api/secret/x") == 403
+    assert backend.connections == 0
+    assert status(client, backend) == 200
+    client, backend = guarded(model.Server(access=model.Access(deny=(CLIENT.host,))))
+    assert status(client, backend) == 403
+
+
+def test_its_rate_limits_hold(guarded: Any) -> None:
+    client, backend = guarded(model.Server(rate_limit=(model.RateLimit(rate="60/m", burst=2),)))
+    assert [status(client, backend) for _ in range(3)] == [200, 200, 429]
+    assert b'ratelimit: "per-minute";r=0;t=1\r\n' in client.get("/api/x").lower()
+    client.clock.advance(1)
+    assert status(client, backend) == 200
+
+
+@pytest.mark.parametrize(
+    ("limits", "refusal"), [(model.Limits(requests=1), 503), (model.Limits(requests_per_address=1), 429)]
+)
+def test_its_caps_on_requests_hold(guarded: Any, limits: model.Limits, refusal: int) -> None:
+    client, backend = guarded(model.Server(limits=limits))
+    other = client.another()
+    assert client.get("/api/x") == b""
+    assert status(other, backend) == refusal
+    backend.send(OK)
+    assert b" 200 " in client.received()
+    assert status(other, backend) == 200
+
+
+def test_it_sheds_load(guarded: Any) -> None:
+    client, backend = guarded(model.Server(shed=model.Shed(lag=0.05)))
+    seen = []
+    for _ in range(30):
+        seen.append(status(client, backend))
+        client.clock.rightNow += 0.5
+        client.clock.advance(0)
+    assert 503 in seen and seen[0] == 200
+
+
+def test_a_server_takes_the_place_of_a_configurations_own(guarded: Any) -> None:
+    config = model.Config(
+        server=model.Server(access=model.Access(deny=("all",))), routes=(model.Route(respond=model.Respond()),)
+    )
+    client, backend = guarded(model.Server(rate_limit=(model.RateLimit(rate="1/h"),)), config)
+    assert [status(client, backend) for _ in range(2)] == [200, 429]
+
+
+CONNECTIONS = [
+    (model.Server(bans=model.Bans()), "server.bans"),
+    (model.Server(limits=model.Limits(connections=5)), "server.limits.connections"),
+    (model.Server(limits=model.Limits(connections_per_address=5)), "server.limits.connections_per_address"),
+    (model.Server(limits=model.Limits(requests_per_connection=5)), "server.limits.requests_per_connection"),
+]
+
+
+@pytest.mark.parametrize(("server", "key"), CONNECTIONS)
+def test_what_is_about_connections_is_refused(server: model.Server, key: str) -> None:
+    for target, given in (("tcp:127.0.0.1:9000", server), (model.Config(server=server), None)):
+        with pytest.raises(ConfigError) as refused:
+            ReverseProxyResource(target, server=given, reactor=MemoryReactorClock())
+        assert [problem.key for problem in refused.value.errors] == [key]
+        assert "its place is the server of a ReverseProxySite or a service" in str(refused.value)
+    ReverseProxySite(Resource(), server=server, reactor=Clock())
+
+
+def test_what_a_configuration_says_of_connections_is_told_by_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text('[server]\nlimits.connections = 5\n[[listen]]\nendpoint = "tcp:1"\n[[routes]]\nrespond = 200\n')
+    config = load_file(file)
+    with pytest.raises(ConfigError) as refused:
+        ReverseProxyResource(config, reactor=MemoryReactorClock())
+    assert [(problem.key, problem.line) for problem in refused.value.errors] == [("server.limits.connections", 2)]
+    resource: Any = ReverseProxyResource(config, server=model.Server(), reactor=MemoryReactorClock())
+    resource.close()
+    resource.close()
+
+
+@pytest.mark.parametrize(
+    ("server", "key"),
+    [
+        (model.Server(access=model.Access()), "server.access"),
+        (model.Server(rate_limit=(model.RateLimit(rate="1/s"),)), "server.rate_limit"),
+        (model.Server(shed=model.Shed()), "server.shed"),
+        (model.Server(security_headers=model.SecurityHeaders()), "server.security_headers"),
+        (model.Server(limits=model.Limits(requests=5)), "server.limits.requests"),
+        (model.Server(limits=model.Limits(requests_per_address=5)), "server.limits.requests_per_address"),
+    ],
+)
+def test_what_stands_before_routes_is_refused_by_a_site(server: model.Server, key: str) -> None:
+    with pytest.raises(ConfigError, match=r"its place is the server of a ReverseProxyResource or a service") as refused:
+        ReverseProxySite(Resource(), server=server, reactor=Clock())
+    assert [problem.key for problem in refused.value.errors] == [key]
+
+
+def test_its_close_leaves_no_timer() -> None:
+    stock = Stock(server=model.Server(shed=model.Shed()))
+    stock.client.get("/api/x")
+    stock.client.leave()
+    stock.resource.close()
+    assert not [call for call in stock.clock.getDelayedCalls() if "_tick" in str(call)]

@@ -348,3 +348,13 @@ def test_the_scheme_is_the_transports(front: Front) -> None:
     client.protocol.makeConnection(client.transport)
     client.get("/")
     assert b"X-Forwarded-Proto: https\r\n" in front.backend.received()
+
+
+def test_a_client_banned_behind_a_trusted_proxy_is_refused_in_the_whole_tree(front: Front) -> None:
+    root = Resource()
+    root.putChild(b"proxied", front.proxied)
+    server = model.Server(trusted_proxies=(CLIENT.host,), bans=model.Bans(addresses=("198.51.100.7",)))
+    client = front.serve(root, server=server)
+    for target in ("/proxied", "/nothing"):
+        assert client.get(target, "X-Forwarded-For: 198.51.100.7").startswith(b"HTTP/1.1 403 ")
+    assert client.get("/nothing", "X-Forwarded-For: 198.51.100.8").startswith(b"HTTP/1.1 404 ")

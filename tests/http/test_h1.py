@@ -617,12 +617,18 @@ HEAD = b"GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n"
 
 def test_no_part_of_a_good_head_is_flawed() -> None:
     assert [cut for cut in range(len(HEAD)) if find_flaw(HEAD[:cut])] == []
+    assert [(known, cut) for cut in range(len(HEAD)) for known in range(cut) if find_flaw(HEAD[:cut], known)] == []
 
 
 @pytest.mark.parametrize("bad", [b"\0", b"\n", b"\rx", b"\r\r\n", b"\r\r", b"\n\r"])
 @pytest.mark.parametrize("tail", [b"", b"y", b"\r", b"\r\n", b"\r\nz"])
 def test_what_can_not_become_a_head_is_seen_at_once(bad: bytes, tail: bytes) -> None:
-    assert find_flaw(b"GET / HTTP/1.1\r\nHost: a" + bad + tail)
+    head = b"GET / HTTP/1.1\r\nHost: a"
+    assert find_flaw(head + bad + tail)
+    assert find_flaw(head + bad + tail, len(head))
+    # by the byte it is found as soon as it is there
+    text = head + bad + tail
+    assert any(find_flaw(text[: cut + 1], cut) for cut in range(1, len(text)))
     assert find_flaw(b"GET / " + bad + tail)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from revproxy.fault import ProtocolError
+from revproxy.http.h1 import RequestParser
 from revproxy.http.target import normalise_path
 
 DOTS = [
@@ -97,3 +99,13 @@ def test_merged_slashes() -> None:
     assert normalise_path(b"//a///b/", True) == b"/a/b/"
     assert normalise_path(b"/a%2F/b", True) == b"/a%2F/b"
     assert normalise_path(b"/a/%2F/b", True) == b"/a/%2F/b"
+
+
+@pytest.mark.parametrize(
+    "target", [b"/a?key=s3cret\xff", b"http:/x?key=s3cret", b"x?key=s3cret", b"http://s3cret@[x]/?key=s3cret"]
+)
+def test_what_a_log_shows_of_a_wrong_target_has_no_query(target: bytes) -> None:
+    head = b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n"
+    with pytest.raises(ProtocolError) as caught:
+        RequestParser().parse(head)
+    assert "s3cret" not in caught.value.detail and "malformed" in caught.value.detail

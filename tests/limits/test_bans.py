@@ -129,6 +129,27 @@ def test_bans_by_hand() -> None:
     assert listed.told == [("began", "192.0.2.1", "for 30 s: by hand"), ("ended", "192.0.2.1", "lifted")]
 
 
+@pytest.mark.parametrize("text", ["203.0.113.0/24", "evil.example", "203.0.113.007", "2001:db8::/48"])
+def test_what_would_hold_nobody_is_an_error(text: str) -> None:
+    listed = Listed()
+    with pytest.raises(ValueError, match="is not one client"):
+        listed.bans.ban(text, 60)
+    assert listed.bans.list() == ()
+    assert listed.told == []
+
+
+def test_a_ban_by_what_the_list_says_is_the_same_ban() -> None:
+    listed = Listed(spared=("2001:db8:0:1::",))
+    assert listed.bans.ban("2001:db8::1", 60)
+    assert listed.bans.ban(listed.bans.list()[0].address, 90)
+    assert listed.bans.ban("2001:DB8::/64", 120, "longest")
+    assert [(ban.address, ban.why) for ban in listed.bans.list()] == [("2001:db8::/64", "longest")]
+    assert listed.bans.holds("2001:db8::ffff")
+    assert not listed.bans.ban("2001:db8:0:1::/64", 60)
+    assert listed.bans.ban("unknown", 60)
+    assert listed.bans.holds("unknown")
+
+
 def test_again_is_twice_as_long_and_forgotten_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LONGEST", 200.0)
     listed = Listed(rule(count=1))

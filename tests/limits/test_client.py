@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 from hypothesis.strategies import ip_addresses
 
-from revproxy.limits.client import address_counter, counted
+from revproxy.limits.client import address_counter, counted, counted_by_hand
 
 
 def test_ipv4_counts_by_address() -> None:
@@ -86,3 +86,37 @@ def test_an_ipv6_address_is_its_64(address: IPv6Address) -> None:
 @given(ip_addresses(v=4))
 def test_an_ipv4_address_is_itself_however_it_is_written(address: object) -> None:
     assert counted(str(address)) == counted(f"::ffff:{address}") == str(address)
+
+
+@given(ip_addresses())
+def test_what_is_written_by_hand_counts_as_what_it_names(address: object) -> None:
+    key = counted(str(address))
+    assert counted_by_hand(str(address)) == counted_by_hand(key) == key
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2001:DB8:0:0::/64", "2001:db8::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::/64", "::/64"),
+        ("192.0.2.1/32", "192.0.2.1"),
+        ("2001:db8::1/128", "2001:db8::/64"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("::ffff:c000:201/128", "192.0.2.1"),
+        ("unknown", "unknown"),
+    ],
+)
+def test_by_hand(text: str, expected: str) -> None:
+    assert counted_by_hand(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["203.0.113.0/24", "evil.example", "203.0.113.007", "2001:db8::/32", "2001:db8::/65", "2001:db8::1/64",
+     "::ffff:192.0.2.0/120", "192.0.2.1/", "192.0.2.1:80", "[2001:db8::1]", "private", "192.0.2.1, 192.0.2.2", " "],
+)  # fmt: skip
+def test_what_is_not_one_client_is_not_counted_as_one(text: str) -> None:
+    with pytest.raises(ValueError, match="is not one client") as caught:
+        counted_by_hand(text)
+    assert repr(text) in str(caught.value)

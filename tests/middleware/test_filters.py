@@ -197,3 +197,31 @@ def test_the_cost_of_a_harmless_request():
     )
     print(f"{cost / 200 * 1e6:.1f} us, {cost / unit:.1f} times 100 squares")
     assert cost < 4 * unit  # 1.0, where others leave the machine alone
+
+
+SECRETS = 'upstream = "app"\nfilter = true\nauth = {{ {} }}'
+KEYS = 'keys = {{ ci = "sha256:{}" }}'.format("a" * 64)
+
+
+@pytest.mark.parametrize(
+    ("auth", "request_"),
+    [
+        (f'api_key = {{ query = "k", {KEYS} }}', get(b"/?k=s3cret../../../etc/passwd'")),
+        (
+            f'api_key = {{ query = "k", {KEYS} }}',
+            get(b"/", b"Referer: https://h/p?k=s3cret&q=<script>alert(1)</script>"),
+        ),
+        (f'api_key = {{ header = "x-key", {KEYS} }}', get(b"/", b"X-Key: s3cret'${jndi:ldap://x}")),
+        (
+            'jwt = { algorithms = "HS256", secret = "' + "x" * 40 + '", token = "cookie:t" }',
+            get(b"/", b"Cookie: t=s3cret../../../etc/passwd'"),
+        ),
+    ],
+)
+def test_no_credential_is_in_the_log(play_once, auth, request_):
+    scenario = play_once(toml(route=SECRETS.format(auth)))
+    client = scenario.client()
+    client.send(request_)
+    client.expect_response(403)
+    assert scenario.log[0].fault == "filtered" and "score " in scenario.log[0].detail
+    assert "s3cret" not in scenario.log[0].detail and "etc/passwd" not in scenario.log[0].detail

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from revproxy.limits.shed import TICK
-from tests.kit import ADDRESS, OK, get, logged, ok, toml
+from tests.h2kit import GET, LISTEN, RST_STREAM, H2Client, frame
+from tests.kit import ADDRESS, OK, get, logged, ok, post, toml
 
+BIG = f'respond = {{ body = "{"x" * 16_000}" }}'
 TWO = """
 [[routes]]
 match = { path = "/low" }
@@ -63,10 +65,72 @@ def test_one_request_too_many_of_an_address(play_once):
         client.expect_response(200, b"ok")
 
 
+def test_what_waits_for_a_window_is_under_way(play_once):
+    scenario = play_once("[server]\nlimits = { requests_per_address = 2 }\n" + LISTEN)
+    client, backend = H2Client(scenario.client(), {4: 0}), scenario.backend(ADDRESS)
+    waiting = [client.begin() for _ in range(2)]
+    for connection in backend.connections:
+        connection.send(ok(b"x" * 60_000))
+    assert all(record.status == 200 for record in scenario.log)
+    assert client[client.begin()].status == b"429"
+    client.widen(waiting[0], 60_000)
+    assert client[waiting[0]].ended
+    third = client.begin()
+    assert not client[third].heads, "there is room for one more"
+    assert client[client.begin()].status == b"429"
+    client.send(frame(RST_STREAM, 0, waiting[1], bytes(4)))
+    fourth = client.begin()
+    assert not client[fourth].heads
+    client.peer.reset()
+    again = scenario.client()
+    again.send(get(b"/", b"Connection: close"))
+    backend.send(OK)
+    again.expect_response(200, b"ok")
+
+
+def test_a_request_whose_answer_waits_on_a_full_connection_is_under_way(play_once):
+    route = 'upstream = "app"\nbuffer = { response = "1MB" }'
+    scenario = play_once(toml("limits = { requests = 1 }", route=route))
+    client, backend, other = scenario.client(), scenario.backend(ADDRESS), scenario.client()
+    client.send(get())
+    client.stop_reading()
+    backend.send(ok(b"x" * 500_000))
+    assert scenario.log[-1].status == 200
+    other.send(get())
+    other.expect_response(503)
+    client.resume_reading()
+    client.expect_response(200, b"x" * 500_000)
+    other.send(get())
+    backend.send(OK)
+    other.expect_response(200, b"ok")
+    client.send(get())
+    client.stop_reading()
+    backend.send(ok(b"x" * 500_000))
+    client.reset()
+    other.send(get())
+    backend.send(OK)
+    other.expect_response(200, b"ok")
+
+
+def test_what_no_transport_takes_waits_on_its_stream(play_once):
+    scenario = play_once("[server]\nlimits = { requests = 20 }\n" + LISTEN.replace('upstream = "app"', BIG))
+    peer = scenario.client()
+    client = H2Client(peer, {4: 2**31 - 1})
+    client.widen(0, 2**31 - 1 - 65535)
+    peer.stop_reading()
+    client.send(b"".join(client.head(stream, GET) for stream in range(1, 200, 2)))
+    scenario.advance(1)
+    assert len(peer.transport.unsent) < 300_000
+    peer.resume_reading()
+    scenario.advance(1)
+    assert sum(client[stream].status == b"200" for stream in range(1, 200, 2)) >= 20
+    assert all(client[stream].heads for stream in range(1, 200, 2))
+
+
 def test_a_route_has_caps_of_its_own_beside_the_servers(play_once):
     more = '[[routes]]\nmatch = { path = "/other" }\nupstream = "app"'
     route = (
-        'name = "few"\nmatch = { path = "/few" }\nlimits = { requests = 1, requests_per_address = 5 }\nupstream = "app"'
+        'name = "few"\nmatch = { path = "/few" }\nlimits = { requests = 1, requests_per_address = 1 }\nupstream = "app"'
     )
     scenario = play_once(toml("limits = { requests = 3 }", route=route, more=more))
     clients = [scenario.client() for _ in range(5)]
@@ -244,6 +308,84 @@ def test_a_long_queue_sheds_requests_for_its_upstream_only(play_once):
     assert shed > 2
 
 
+STORED = b"HTTP/1.1 200 OK\r\nCache-Control: max-age=%d%b\r\nContent-Length: 2\r\n\r\nok"
+
+
+def with_a_long_queue(play, stored, priority="normal", more=""):
+    """A route with a cache that holds ``/hot``, 4 of 4 requests waiting for its backend, and nobody else."""
+    upstream = 'max_requests = 1\nqueue = 4\nqueue_time = "1h"'
+    route = f'upstream = "app"\ncache = true\npriority = "{priority}"\n{more}'
+    scenario = play(toml("shed = true", upstream, route))
+    client = scenario.client()
+    client.send(get(b"/hot"))
+    scenario.backend(ADDRESS).send(stored)
+    client.expect_response(200)
+    for at in range(5):
+        scenario.client().send(get(b"/%d" % at))
+    for _ in range(40):
+        scenario.reactor.pass_time(TICK)
+        client.send(get(b"/hot"))
+        client.expect_response(200)
+    return scenario, client
+
+
+def misses(scenario, count=40):
+    """Ask for what is not stored, each time for something else; the faults of those that were answered."""
+    before = len(scenario.log)
+    for at in range(count):
+        client = scenario.client()
+        client.send(get(b"/other/%d" % at))
+        client.close()
+        scenario.reactor.pass_time(TICK)
+    return [record.fault for record in scenario.log[before:]]
+
+
+def test_a_long_queue_sheds_nothing_that_the_cache_has(play_once):
+    scenario, client = with_a_long_queue(play_once, STORED % (1000, b""))
+    assert misses(scenario).count("shed") > 10
+    for _ in range(20):
+        client.send(get(b"/hot"))
+        client.expect_response(200)
+
+
+def test_a_long_queue_sheds_nothing_that_may_be_sent_stale(play_once):
+    scenario, _ = with_a_long_queue(play_once, STORED % (10, b", stale-if-error=1000"))
+    scenario.reactor.pass_time(9)
+    shed = 0
+    for _ in range(40):
+        shed += misses(scenario, 1) == ["shed"]
+        before = len(scenario.log)
+        asks = scenario.client()
+        asks.send(get(b"/hot"))
+        if len(scenario.log) > before:
+            assert scenario.log[-1].fault == ""
+            asks.expect_response(200, b"ok")
+        asks.close()
+    assert shed > 5
+
+
+def test_a_late_reactor_sheds_what_the_cache_has_too(play_once):
+    scenario, client = with_a_long_queue(play_once, STORED % (1000, b""))
+    for _ in range(12):
+        client.send(get(b"/hot"))
+        client.expect_response(scenario.log[-1].status)
+        stall(scenario, 0.5, 1)
+    assert [record.fault for record in scenario.log[-12:]].count("shed") > 2
+
+
+def test_nothing_critical_is_shed_behind_a_cache(play_once):
+    scenario, _ = with_a_long_queue(play_once, STORED % (1000, b""), "critical")
+    assert "shed" not in misses(scenario)
+
+
+def test_what_is_shed_behind_a_cache_is_not_counted_by_a_rate_limit(play_once):
+    limit = 'rate_limit = { rate = "1/h", burst = 26, by = "route", hits = false }'
+    scenario, _ = with_a_long_queue(play_once, STORED % (1000, b""), more=limit)
+    ends = misses(scenario, 30)
+    assert ends.count("shed") >= 10
+    assert "rate-limited" not in ends
+
+
 def test_nothing_is_measured_where_nothing_comes(play_once):
     scenario = play_once(toml("shed = true"))
     assert scenario.reactor.getDelayedCalls() == []
@@ -325,6 +467,41 @@ def test_behind_a_trusted_proxy_the_client_is_banned(play_once):
         proxy.send(get(b"/missing"))  # the proxy itself
         proxy.expect_response(404)
     assert not scenario.engine.bans.holds("203.0.113.7")
+
+
+BANNED = b"X-Forwarded-For: 192.0.2.66"
+BEHIND = {
+    "no route": (get(b"/nothing", BANNED), ""),
+    "too large": (post(b"x" * 100, BANNED, path=b"/few"), ""),
+    "still coming": (post(b"x" * 10, BANNED, path=b"/few")[:-1], ""),
+    "denied by the server": (get(b"/few", BANNED), 'access.deny = "192.0.2.66"'),
+    "ambiguous": (get(b"/few%2Fx", BANNED), ""),
+}
+
+
+@pytest.mark.parametrize("case", BEHIND)
+def test_behind_a_trusted_proxy_nothing_is_done_for_a_banned_client_before_it_is_refused(play_once, case):
+    sent, server = BEHIND[case]
+    bans = 'trusted_proxies = ["203.0.113.7"]\nbans = { addresses = ["192.0.2.64/26"] }\n'
+    route = 'match = { path = "/few" }\nlimits = { body = 10 }\nrespond = 200'
+    more = '[[routes]]\nmatch = { path = "/few/x" }\nrespond = 200'
+    scenario = play_once(toml(bans + server, route=route, more=more))
+    client = scenario.client()
+    client.send(sent)
+    client.expect_response(403)
+    record = scenario.log[-1]
+    assert (record.fault, record.client, record.route) == ("banned", "192.0.2.66", "")
+    assert record.detail == "written in the configuration"
+
+
+def test_and_so_in_http2(play_once):
+    server = '[server]\ntrusted_proxies = ["203.0.113.7"]\nbans.addresses = "192.0.2.66"\n'
+    scenario = play_once(server + LISTEN.replace("[[routes]]", '[[routes]]\nmatch.path = "/a"'))
+    client = H2Client(scenario.client())
+    forwarded = (b"x-forwarded-for", b"192.0.2.66")
+    assert client[client.begin((*GET, forwarded))].status == b"403"
+    assert client[client.begin(GET)].status == b"404"
+    assert faults(scenario) == ["banned", "no-route"]
 
 
 UNKNOWN = pytest.mark.parametrize("field", [b"X-Forwarded-For: unknown", b"X-Forwarded-For: 192.0.2.1, _hidden",

@@ -45,7 +45,7 @@ def test_a_refusal_says_when_to_come_back_and_who_was_stopped_by_what() -> None:
 
 
 def test_allowed_responses_tell_as_well_and_may_be_told_not_to() -> None:
-    lines = b'\r\nRateLimit-Policy: "per-second";q=100;w=1\r\nRateLimit: "per-second";r=9;t=1\r\n'
+    lines = b'\r\nRateLimit-Policy: "per-second";q=100;w=1\r\nRateLimit: "per-second";r=99;t=1\r\n'
     assert lines in world('"100/s"').get("/")
     for fields, refused in (("refused", True), ("off", False)):
         place = world(f'{{ rate = "1/m", fields = "{fields}" }}')
@@ -82,7 +82,14 @@ def test_a_stream_has_them_too(play: Any) -> None:
     client.send(get())
     backend.expect_request(b"GET", b"/")
     backend.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
-    client.expect_response(200, b"abc", headers={b"RateLimit": b'"per-second";r=0;t=1'})
+    client.expect_response(200, b"abc", headers={b"RateLimit": b'"per-second";r=9;t=1'})
+
+
+@pytest.mark.parametrize(("rate", "burst"), [("10/s", 10), ("1000/h", 100), ("600/m", 60), ("5/m", 1), ("1/d", 1)])
+def test_what_may_come_at_once_where_nothing_is_said(rate: str, burst: int) -> None:
+    place = world(f'"{rate}"')
+    answers = [place.get("/").split()[1] for _ in range(burst + 1)]
+    assert answers == [b"200"] * burst + [b"429"]
 
 
 def test_what_it_counts_by() -> None:
