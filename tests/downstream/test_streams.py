@@ -616,6 +616,19 @@ def test_a_backend_that_is_done_before_the_hook(play):
     assert [(record.status, record.fault) for record in scenario.log] == [(101, "")]
 
 
+def test_a_backend_whose_end_comes_although_it_is_not_read(play_once):
+    # a record of TLS may hold both the head and the end
+    scenario, client, backend, waiter = waiting_tunnel(play_once)
+    backend.connection.transport.protocol.readConnectionLost()
+    client.expect_nothing()
+    waiter.callback(None)
+    scenario.reactor.settle()
+    client.expect_response(101)
+    client.expect(b"one ")
+    client.close()
+    assert [(record.status, record.fault) for record in scenario.log] == [(101, "")]
+
+
 def test_a_client_that_leaves_before_the_hook(play):
     scenario, client, backend, waiter = waiting_tunnel(play)
     waiter.addErrback(lambda failure: failure.trap(CancelledError) and None)
