@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from revproxy.errorpages import reason
-from revproxy.fault import HANDLER_FAILED, Fault
+from revproxy.fault import HANDLER_FAILED, HOOK_FAILED, Fault
 from revproxy.hooks import run_hooks
 from revproxy.http.message import Answer, Request, Response
 from revproxy.stream import ASKED, ASKING, DONE, HEAD, NO, RESPONSE_END, SWITCH, TABLE, Filter
@@ -174,14 +174,32 @@ class Delivery:
         self.client.end(trailers)
 
     def switch(self, response: Response, first: bytes) -> None:
-        """101: from here on the verbs carry bytes both ways (RFC 9110 7.8)."""
-        state = TABLE[self.state][SWITCH]
-        assert state != NO, "101 before the end of the request"
+        """101: from here on the verbs carry bytes both ways (RFC 9110 7.8), after the hooks for what clients get."""
+        assert TABLE[self.state][SWITCH] != NO, "101 before the end of the request"
         self.response = response
         self.first_byte_time = self.engine.seconds() - self.started
-        self.state = state
+        route = self.route
+        if route is not None and route.client_response:
+            self.delivering = 1
+            whole: Any = self
+            run_hooks(whole, route.client_response, 0, lambda: self._switched(first))
+        else:
+            self._switched(first)
+
+    def _switched(self, first: bytes) -> None:
+        response = self.response
+        assert response is not None
+        if response.status != 101:
+            whole: Any = self
+            whole.fail(HOOK_FAILED, f"a hook made {response.status} of a 101")
+            return
+        first += self.early_body
+        self.early_body = b""
+        self.state = TABLE[self.state][SWITCH]
         self.sent = len(first)
         self.client.write_head(response, first)
+        if self.early_end is not None:  # the backend was done before a hook
+            self.response_end(self.early_end)
 
     def answer(self, answer: Answer) -> None:
         """Answer with a response of ours; whatever the sink still had is dropped."""

@@ -6,7 +6,7 @@ Rules of this module:
 * a file is told by the device, inode, size and times of what its name leads to in the end, so that renamed files and
   symbolic links that were switched are seen; a folder by what its ``mark`` makes of it;
 * what changed is read when it was found the same twice, :data:`SETTLES` seconds apart, and not used when it changed
-  meanwhile: half a file can be a good one;
+  meanwhile: half a file can be a good one. Who writes with longer pauses has to rename a whole one into its place;
 * what is wrong with it is told once, and what was read before stays.
 """
 
@@ -29,7 +29,7 @@ _log = Logger()
 #: Seconds between two looks.
 EVERY = 1.0
 #: Seconds for which what changed has to stay as it is before it is read.
-SETTLES = 0.1
+SETTLES = 0.75
 
 T = TypeVar("T")
 

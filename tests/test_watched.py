@@ -128,6 +128,21 @@ def test_half_a_file_is_not_used(watched):
     assert watched.found == [b"first half second"]
 
 
+def test_a_writer_that_pauses_is_waited_for(watched):
+    for number in range(1, 6):
+        watched.path.write_bytes(b"line\n" * number)
+        watched.clock.pump([0.2] * 3)
+    assert watched.found == []
+    watched.settle()
+    assert watched.found == [b"line\n" * 5]
+
+
+def test_a_change_holds_within_two_seconds(watched):
+    watched.path.write_bytes(b"new")
+    watched.clock.pump([0.05] * 39)
+    assert watched.found == [b"new"]
+
+
 def test_what_changes_while_it_is_read_is_not_used(watched):
     watched.path.write_bytes(b"first half")
     watched.clock.advance(EVERY)

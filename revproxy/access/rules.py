@@ -53,9 +53,10 @@ def compile_access(written: Access, get: Callable[[str], HasNetworks]) -> Rule:
     :raises ConfigError: what ``get`` raises.
     """
     rules: list[Rule] = []
-    if written.allow or written.deny:
-        rules.append(_networks(_sources(written.allow, get), _sources(written.deny, get)))
-    if written.methods:
+    if written.allow is not None or written.deny:
+        allow = None if written.allow is None else _sources(written.allow, get)
+        rules.append(_networks(allow, _sources(written.deny, get)))
+    if written.methods is not None:
         rules.append(_methods(written.methods))
     if written.deny_paths:
         rules.append(_paths(written.deny_paths))
@@ -83,8 +84,9 @@ def _sources(words: tuple[str, ...], get: Callable[[str], HasNetworks]) -> tuple
     return (*([_Written(here)] if here else []), *files)
 
 
-def _networks(allow: tuple[HasNetworks, ...], deny: tuple[HasNetworks, ...]) -> Rule:
-    only = bool(allow)
+def _networks(allowed_in: tuple[HasNetworks, ...] | None, deny: tuple[HasNetworks, ...]) -> Rule:
+    only = allowed_in is not None  # in nothing is nobody
+    allow = allowed_in or ()
     files = tuple(source for source in (*allow, *deny) if not isinstance(source, _Written))
     seen = [file.table for file in files]
     known: dict[str, str | None] = {}  # 0.4 us; parsing an address and finding it among 100,000 networks takes 1.4

@@ -25,7 +25,7 @@ from revproxy.auth.methods import ApiKeyMethod, BasicMethod, CertificateMethod, 
 from revproxy.auth.passwords import Passwords
 from revproxy.config.auth import ApiKeyAuth, Auth, BasicAuth, ForwardAuth, JwtAuth
 from revproxy.extras import how_to_install
-from revproxy.handlers.ask import Ask
+from revproxy.handlers.ask import AskForClient
 from revproxy.keys import key_reader
 from revproxy.middleware.auth import Authenticate
 from revproxy.routing import Route
@@ -74,7 +74,7 @@ class Auths:
                 return made
         told = told_names(written.told, written.strip)
         methods = [self._method(name, table, written) for name, table in written.methods()]
-        removers = [remover(place) for place in places(written)] if written.credentials == "remove" else []
+        removers = [remover(place) for place in written.places] if written.credentials == "remove" else []
         headers = [(name.encode("ascii"), compile_template(value)) for name, value in written.headers.items()]
         hook = Authenticate(methods, written.satisfy == "all", told, removers, headers)
         self._made.append((written, hook))
@@ -130,7 +130,7 @@ class Auths:
             holder = Holder(by_digest({name: key_hash(text) for name, text in written.keys.items()}))
         else:
             holder = self._live(written.file, lambda data: by_digest(read_keys(data)), Holder)
-        return ApiKeyMethod(holder, api_key_place(written), realm)
+        return ApiKeyMethod(holder, written.place, realm)
 
     def _jwt(self, written: JwtAuth, realm: str) -> Any:
         try:
@@ -141,8 +141,8 @@ class Auths:
 
         rules = token.Rules(
             written.algorithms,
-            frozenset(written.issuer),
-            frozenset(written.audience),
+            None if written.issuer is None else frozenset(written.issuer),
+            None if written.audience is None else frozenset(written.audience),
             written.leeway,
             written.user,
             written.require,
@@ -160,7 +160,14 @@ class Auths:
                 secret = (written.secret or "").encode("utf-8")
             return FixedKeys(token.secret_keys(secret, algorithms))
         if not written.jwks.startswith("https://"):
-            return self._live(written.jwks, lambda data: token.read_keys(data, algorithms), FixedKeys, 1 << 20)
+            path = self._path(written.jwks)
+
+            def first(keys: Any) -> FixedKeys:
+                if not keys.keys:
+                    raise ValueError(f"{path}: none of its keys is for {' or '.join(algorithms)}")
+                return FixedKeys(keys, path)
+
+            return self._live(written.jwks, lambda data: token.read_keys(data, algorithms), first, 1 << 20)
         fetched = FetchedKeys(
             written.jwks,
             fetcher(written.jwks, written.ca, self._base, self._reactor),
@@ -174,7 +181,7 @@ class Auths:
     def _forward(self, written: ForwardAuth) -> ForwardMethod:
         upstream = self._upstreams[written.upstream]
         keys = [key_reader(by, self._base) for by in written.by]
-        return ForwardMethod(written, Route(f"auth:{upstream.name}", Ask(upstream)), keys, self._hide)
+        return ForwardMethod(written, Route(f"auth:{upstream.name}", AskForClient(upstream)), keys, self._hide)
 
 
 def _parse(path: str, read: Callable[[bytes], Any], most: int) -> Any:
@@ -185,33 +192,16 @@ def _parse(path: str, read: Callable[[bytes], Any], most: int) -> Any:
         raise ValueError(f"{path}: {error}") from None
 
 
-def api_key_place(written: ApiKeyAuth) -> str:
-    """Where keys stand, as :func:`~revproxy.auth.credentials.reader` has it."""
-    return f"query:{written.query}" if written.query is not None else f"header:{written.header or 'x-api-key'}"
-
-
-def places(written: Auth) -> list[str]:
-    """Where the credentials stand that are checked here; those that a service checks are its own."""
-    found = []
-    if written.basic is not None:
-        found.append("header")
-    if written.jwt is not None:
-        found.append(written.jwt.token)
-    if written.api_key is not None:
-        found.append(api_key_place(written.api_key))
-    return list(dict.fromkeys(found))
-
-
 def query_secrets(all_written: Iterable[Auth | None]) -> frozenset[bytes]:
     """The names of the query parameters that are credentials: no log shows their values."""
-    found = (place for written in all_written if written is not None for place in places(written))
+    found = (place for written in all_written if written is not None for place in written.places)
     return frozenset(place[len("query:") :].encode("utf-8") for place in found if place.startswith("query:"))
 
 
 def hidden_places(all_written: Iterable[Auth | None]) -> frozenset[str]:
     """Where credentials stand, in the words of :class:`revproxy.filters.report.Hit`."""
     found: set[str] = set()
-    for place in (place for written in all_written if written is not None for place in places(written)):
+    for place in (place for written in all_written if written is not None for place in written.places):
         kind, _, name = place.partition(":")
         shown = printable(name.encode("utf-8")[:32])
         if kind == "query":

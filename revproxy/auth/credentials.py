@@ -41,15 +41,16 @@ def without_told(fields: list[Field], names: frozenset[bytes], kinds: int) -> li
     :param names: lower-case names beside :data:`BEGINNINGS`. :param kinds: all bits of the fields' kinds together.
     """
     if kinds & UNDERSCORE:
-        return [f for f in fields if not _is_told(f[0], names)]
+        return [f for f in fields if not is_told(f[0], names)]
     for f in fields:
         name = f[0]
         if name in names or (name[:2] == b"x-" and name.startswith(BEGINNINGS)):
-            return [f for f in fields if not _is_told(f[0], names)]
+            return [f for f in fields if not is_told(f[0], names)]
     return fields
 
 
-def _is_told(name: bytes, names: frozenset[bytes]) -> bool:
+def is_told(name: bytes, names: frozenset[bytes]) -> bool:
+    """Whether :func:`without_told` takes a field of this name (lower case) out."""
     plain = name.replace(b"_", b"-")
     return plain in names or plain.startswith(BEGINNINGS)
 

@@ -11,6 +11,7 @@ Rules of this module:
 from __future__ import annotations
 
 import re
+from binascii import Error, a2b_base64, b2a_base64
 from collections.abc import Mapping
 from hashlib import blake2b, sha256
 from secrets import token_bytes
@@ -20,8 +21,11 @@ from revproxy.extras import how_to_install
 #: Bytes of a file of names, and of one line in it.
 MOST = 16 * 1024 * 1024
 
-_BCRYPT = re.compile(r"\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}")
-_ARGON2 = re.compile(r"\$argon2id\$v=19\$m=([0-9]{1,8}),t=([0-9]{1,3}),p=([0-9]{1,2})\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+")
+#: 22 letters of a salt of 16 bytes, the last of which has two bits, and 31 of the hash.
+_BCRYPT = re.compile(r"\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}")
+_ARGON2 = re.compile(
+    r"\$argon2id\$v=19\$m=([1-9][0-9]{0,7}),t=([1-9][0-9]{0,2}),p=([1-9][0-9]?)\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)"
+)
 _HINT = 'make one with "htpasswd -B", or one of argon2id'
 #: What others write, by how it begins.
 _OTHERS = (
@@ -50,9 +54,16 @@ def password_hash(text: str) -> str:
         return text
     match = _ARGON2.fullmatch(text)
     if match is not None:
-        memory, passes, lanes = map(int, match.groups())
-        if memory > 2**21 or passes * memory > 2**24 or not lanes or not passes:
+        memory, passes, lanes = map(int, match.groups()[:3])
+        if memory > 2**21 or passes * memory > 2**24:
             raise ValueError("argon2id that takes more than 2 GB or too long")
+        if memory < 8 * lanes:
+            raise ValueError(
+                f"argon2id with less memory (m={memory}) than its lanes need (p={lanes}): m is 8 times p or more"
+            )
+        for part, least, what in ((match[4], 8, "salt"), (match[5], 4, "hash")):
+            if (size := _size(part)) < least:
+                raise ValueError(f"argon2id with a {what} of {max(size, 0)} bytes; {least} or more are needed; {_HINT}")
         return text
     for begins, what in _OTHERS:
         if text.startswith(begins):
@@ -62,6 +73,15 @@ def password_hash(text: str) -> str:
     if re.fullmatch(r"[./A-Za-z0-9]{13}", text):
         raise ValueError(f"the hash is one of crypt, which is not taken; {_HINT}")
     raise ValueError(f"not a hash; {_HINT}")
+
+
+def _size(text: str) -> int:
+    """The bytes of Base64 without padding; -1 for what nobody writes so."""
+    try:
+        data = a2b_base64(text + "=" * (-len(text) % 4))
+    except Error:
+        return -1
+    return len(data) if b2a_base64(data, newline=False).rstrip(b"=").decode("ascii") == text else -1
 
 
 def key_hash(text: str) -> bytes:

@@ -4,8 +4,10 @@ Rules of this module:
 
 * no request asks for keys by itself: they are fetched in the background, and a token of an unknown key brings that
   forward, at most once in :data:`AGAIN` seconds whoever sends how many of them;
-* what was good last stays while there is nothing better; that it could not be fetched is one line of the log, and
-  another when it can be;
+* what was read last stays while a set can't be fetched or read; that it can't be is one line of the log, and another
+  when it can be;
+* a set that was read is the one that counts, also where no key of it can be used: keys that were withdrawn are trusted
+  no longer, and the log says so;
 * an answer is bounded in size and time (:mod:`revproxy.tls.acme.web`), and so are those who wait for it.
 """
 
@@ -27,16 +29,23 @@ AGAIN = 30.0
 WAITERS = 256
 
 
+#: What is wrong with a set of which nothing is left.
+_NONE = "none of the keys in the set can be used"
+
+
 class FixedKeys:
-    """Keys that are there. A watched file calls :meth:`use`."""
+    """Keys that are there. A watched file calls :meth:`use`. :param name: of where they are from, for the log."""
 
-    __slots__ = ("keys",)
+    __slots__ = ("_name", "keys")
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, name: str = "") -> None:
+        self._name = name
         self.keys: Keys = keys
 
     def use(self, keys: Keys) -> None:
         self.keys = keys
+        if not keys.keys:
+            _log.warn("{name}: {why}; every token is refused", name=self._name, why=_NONE)
 
     def more(self) -> None:
         """There are no more to be had."""
@@ -47,7 +56,7 @@ class FetchedKeys:
 
     :param fetch: gives the bytes of a set, or fails. :param read: makes keys of it, and raises ``ValueError``.
     :param refresh: seconds after which they are fetched again.
-    :ivar keys: the last good ones, ``None`` before there are any.
+    :ivar keys: those of the last set that could be read, ``None`` before there is one.
     """
 
     __slots__ = (
@@ -123,22 +132,22 @@ class FetchedKeys:
 
     def _came(self, data: bytes) -> None:
         self.keys = self._read(data)
-        if self._told:
+        if not self.keys.keys:
+            self._warn(_NONE, "every token is refused")
+        elif self._told:
             self._told = ""
             _log.info("{name}: the keys could be fetched again", name=self._name)
 
     def _failed(self, failure: Any) -> None:
         if self.fetching is None and not self._running:
             return  # it was stopped
-        why = failure.getErrorMessage()
+        rest = "tokens can't be checked" if self.keys is None else "the last ones stay"
+        self._warn(f"no keys: {failure.getErrorMessage()}", rest)
+
+    def _warn(self, why: str, rest: str) -> None:
         if why != self._told:
             self._told = why
-            _log.warn(
-                "{name}: no keys: {why}; {rest}",
-                name=self._name,
-                why=why,
-                rest="tokens can't be checked" if self.keys is None else "the last ones stay",
-            )
+            _log.warn("{name}: {why}; {rest}", name=self._name, why=why, rest=rest)
 
     def _over(self, result: Any, fetching: Deferred[Any]) -> None:
         if self.fetching is fetching:

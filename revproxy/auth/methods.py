@@ -119,7 +119,9 @@ class CertificateMethod:
         self._is_one = one_of(written.names)
         self._user = written.user
         self._missing = Refusal(MISSING, AUTH_FORBIDDEN, "client_certificate: none")
-        self._other = Refusal(WRONG, AUTH_FORBIDDEN, "client_certificate: of somebody else")
+        # a client shows whatever certificate it has, and can't show another when told so: who is asked for a password
+        # or a token beside it may still have one
+        self._other = Refusal(MISSING, AUTH_FORBIDDEN, "client_certificate: of somebody else")
 
     def check(self, exchange: Exchange) -> Outcome:
         tls = exchange.request.arrival.tls

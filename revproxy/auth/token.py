@@ -37,6 +37,16 @@ _TRIES = 4
 _RSA_BITS = 2048
 _BASE64URL = re.compile(rb"[A-Za-z0-9_-]+")
 _TO_BASE64 = bytes.maketrans(b"-_", b"+/")
+#: Claims that are one text of several values with blanks between them (RFC 8693 4.2, RFC 9068 2.2.3; Microsoft's scp).
+_SCOPES = ("scope", "scp")
+#: The curves of an algorithm (RFC 7518 3.4, RFC 8037 3.1, RFC 9864 2.2): keys of others are for encryption, or weaker.
+_CURVES = {
+    "ES256": ("P-256",),
+    "ES384": ("P-384",),
+    "ES512": ("P-521",),
+    "EdDSA": ("Ed25519", "Ed448"),
+    "Ed25519": ("Ed25519",),
+}
 _TYPES: dict[str, type] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey, "oct": OctKey}
 
 
@@ -57,17 +67,27 @@ class Key:
     """One key.
 
     :param kind: ``RSA``, ``EC``, ``OKP`` or ``oct``. :param alg: the only algorithm it is for, or ``None``.
+    :param curve: of ``EC`` and ``OKP``, as RFC 7518 6.2.1.1 and RFC 8037 2 name them.
     """
 
     kid: str | None
     kind: str
     alg: str | None
     key: Any
+    curve: str | None = None
+
+    def serves(self, alg: str) -> bool:
+        """Whether it is one for this algorithm."""
+        return self.alg in (None, alg) and _is_for(self.kind, self.curve, alg)
+
+
+def _is_for(kind: str, curve: str | None, alg: str) -> bool:
+    return kind == KINDS[alg] and curve in _CURVES.get(alg, (None,))
 
 
 @frozen(eq=False)
 class Keys:
-    """The keys that there are."""
+    """The keys that there are; none, and every token is refused."""
 
     keys: tuple[Key, ...]
     by_name: Mapping[str, tuple[Key, ...]] = field(init=False)
@@ -81,15 +101,16 @@ class Keys:
         return names
 
     def candidates(self, kid: str | None, alg: str) -> Sequence[Key]:
-        """The keys that a token may be signed with. :raises UnknownKey: there is none of its name."""
+        """The keys that a token may be signed with. :raises UnknownKey: there is none of its name, or none at all."""
+        if not self.keys:
+            raise UnknownKey("there is no key that can be used")
         if kid is None:
             among = self.keys
         elif kid in self.by_name:
             among = self.by_name[kid]
         else:
             raise UnknownKey("no key of its name is known")
-        kind = KINDS[alg]
-        return [key for key in among if key.kind == kind and key.alg in (None, alg)][:_TRIES]
+        return [key for key in among if key.serves(alg)][:_TRIES]
 
 
 @frozen(eq=False)
@@ -97,8 +118,8 @@ class Rules:
     """What tokens have to be; the words are those of :class:`revproxy.config.auth.JwtAuth`."""
 
     algorithms: tuple[str, ...]
-    issuer: frozenset[str] = frozenset()
-    audience: frozenset[str] = frozenset()
+    issuer: frozenset[str] | None = None
+    audience: frozenset[str] | None = None
     leeway: float = 60.0
     user: str = "sub"
     require: Mapping[str, tuple[str, ...]] = {}  # never changed
@@ -115,7 +136,7 @@ class Rules:
 def read_keys(data: bytes, algorithms: Sequence[str]) -> Keys:
     """The keys of a JWK set that are for these algorithms; secrets and what can't be read in it are left out.
 
-    :raises ValueError: when it is no set, or none of its keys is left.
+    There may be none left: whoever publishes a set withdraws keys so. :raises ValueError: when it is no set.
     """
     try:
         document = json.loads(data)
@@ -140,9 +161,9 @@ def read_keys(data: bytes, algorithms: Sequence[str]) -> Keys:
             made.raw_value  # noqa: B018  # reads it, so that it is known to be one
         except (JoseError, ValueError, TypeError, KeyError, OverflowError):
             continue
-        keys.append(Key(kid, made.key_type, alg, made))
-    if not keys:
-        raise ValueError(f"none of its keys is for {' or '.join(algorithms)}")
+        curve = made.curve_name if made.key_type in ("EC", "OKP") else None
+        if any(_is_for(made.key_type, curve, algorithm) for algorithm in algorithms):
+            keys.append(Key(kid, made.key_type, alg, made, curve))
     return Keys(tuple(keys))
 
 
@@ -236,9 +257,9 @@ def _check_times(claims: Mapping[str, Any], leeway: float, now: float) -> None:
 
 def _check_claims(claims: Mapping[str, Any], rules: Rules) -> None:
     issuer = claims.get("iss")
-    if rules.issuer and not (isinstance(issuer, str) and issuer in rules.issuer):
+    if rules.issuer is not None and not (isinstance(issuer, str) and issuer in rules.issuer):
         raise TokenRefused("it is of another issuer")
-    if rules.audience:
+    if rules.audience is not None:
         audience = claims.get("aud")
         among = audience if isinstance(audience, list) else [audience]
         if not any(isinstance(name, str) and name in rules.audience for name in among):
@@ -249,6 +270,8 @@ def _check_claims(claims: Mapping[str, Any], rules: Rules) -> None:
     for name, wanted in rules.require.items():
         found = _at(claims, name)
         values = found if isinstance(found, list) else [found]
+        if name in _SCOPES and isinstance(found, str):
+            values = [found, *found.split(" ")]
         if not any(_plain(value) in wanted for value in values):
             raise TokenRefused(f"its {name} is not one of those that may", forbidden=True)
 

@@ -28,9 +28,9 @@ class Access:
     regular expressions after ``"~"``.
     """
 
-    allow: tuple[NetworkOrFile, ...] = ()
+    allow: tuple[NetworkOrFile, ...] | None = None
     deny: tuple[NetworkOrFile, ...] = ()
-    methods: tuple[Method, ...] = ()
+    methods: tuple[Method, ...] | None = None
     deny_paths: tuple[PathPattern, ...] = ()
     header: Mapping[FieldName, tuple[FieldValue, ...]] = Factory(dict)
     deny_header: Mapping[FieldName, tuple[FieldValue, ...]] = Factory(dict)

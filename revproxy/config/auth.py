@@ -79,8 +79,8 @@ class JwtAuth:
     jwks: Name | None = None
     secret: Secret | None = None
     secret_file: Name | None = None
-    issuer: tuple[Text, ...] = ()
-    audience: tuple[Text, ...] = ()
+    issuer: tuple[Text, ...] | None = None
+    audience: tuple[Text, ...] | None = None
     leeway: DurationOrZero = 60.0
     token: TokenPlace = "header"
     user: Name = "sub"
@@ -100,6 +100,11 @@ class ApiKeyAuth:
     query: Name | None = None
     file: Name | None = None
     keys: Mapping[Name, KeyHash] = Factory(dict)
+
+    @property
+    def place(self) -> str:
+        """Where keys stand, in the words of :attr:`Auth.places`."""
+        return f"query:{self.query}" if self.query is not None else f"header:{self.header or 'x-api-key'}"
 
 
 @frozen(kw_only=True)
@@ -141,3 +146,23 @@ class Auth:
     def told(self) -> tuple[str, ...]:
         """The names of the request fields that backends get from here."""
         return (*self.headers, *(self.forward.copy_response if self.forward is not None else ()))
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where the credentials stand that are checked here; those that a service checks are its own.
+
+        ``"header"`` is Authorization, others are ``"header:NAME"``, ``"cookie:NAME"`` and ``"query:NAME"``.
+        """
+        return tuple(dict.fromkeys(self.places_by_method.values()))
+
+    @property
+    def places_by_method(self) -> Mapping[str, str]:
+        """Each of :attr:`places` by the name of the method that reads it."""
+        found = {}
+        if self.basic is not None:
+            found["basic"] = "header"
+        if self.jwt is not None:
+            found["jwt"] = self.jwt.token
+        if self.api_key is not None:
+            found["api_key"] = self.api_key.place
+        return found

@@ -18,6 +18,7 @@ from revproxy.config.check_auth import check_auth
 from revproxy.config.check_filters import check_filter
 from revproxy.config.check_listen import check_listeners
 from revproxy.config.check_protection import check_protection
+from revproxy.config.check_shared import check_shared
 from revproxy.config.check_upstreams import check_retry, check_upstreams
 from revproxy.config.errors import Key, either, nearest, show
 from revproxy.config.model import Config, Redirect, Respond, Rewrite, Route
@@ -42,7 +43,7 @@ def check(config: Config) -> list[Found]:
 
 def _server(config: Config) -> Iterator[Found]:
     if config.server.access is not None:
-        yield from check_access(("server", "access"), config.server.access, config.base)
+        yield from check_access(("server", "access"), config.server.access, config.server, config.base)
     if config.server.security_headers is not None:
         yield from check_security(("server", "security_headers"), config.server.security_headers)
 
@@ -64,12 +65,13 @@ def _routes(config: Config) -> Iterator[Found]:
                 found: Key = (*key, "match", "listen", *([at] if len(route.match.listen) > 1 else []))
                 yield _unknown(found, name, "listener", listeners)
         yield from _end(key, route, config.upstreams)
-        yield from check_auth(key, route, config.upstreams, certified)
+        yield from check_auth(key, route, config.server, config.upstreams, certified)
+        yield from check_shared(key, route)
         if route.retry is not None:
             yield from check_retry((*key, "retry"), route.retry)
         if route.filter is not None:
             yield from check_filter((*key, "filter"), route.filter)
-        yield from check_route_access(key, route, config.base)
+        yield from check_route_access(key, route, config.server, config.base)
         if route.rewrite is not None:
             yield from _rewrite((*key, "rewrite"), route.rewrite)
         if route.redirect is not None:

@@ -11,16 +11,17 @@ from pathlib import Path
 from revproxy.config.browsers import SecurityHeaders
 from revproxy.config.check_listen import check_hsts
 from revproxy.config.errors import Key, show
-from revproxy.config.model import Access, Cookies, Cors, Hsts, Route
+from revproxy.config.model import Access, Cookies, Cors, Hsts, Route, Server
 from revproxy.config.structure import Found
 
 
-def check_access(key: Key, access: Access, base: str) -> Iterator[Found]:
+def check_access(key: Key, access: Access, server: Server, base: str) -> Iterator[Found]:
     """What does not agree in an ``access`` table. :param base: the folder that files start from."""
+    yield from _nobody(key, access, server)
     if access == Access(status=access.status):
         yield Found(key, "an empty table refuses nothing; leave it out")
     for name in ("allow", "deny"):
-        words = getattr(access, name)
+        words = getattr(access, name) or ()
         for at, word in enumerate(words):
             if not word.startswith("file:"):
                 continue
@@ -30,20 +31,45 @@ def check_access(key: Key, access: Access, base: str) -> Iterator[Found]:
                 yield Found(
                     (*key, name, *([at] if len(words) > 1 else [])), f"the file {show(path)} {what}", found=show(path)
                 )
-    for word in sorted({*access.allow} & {*access.deny}):
+    for word in sorted({*(access.allow or ())} & {*access.deny}):
         yield Found((*key, "allow"), f"{show(word)} is denied, too, and that counts; keep one", found=show(word))
     for name in sorted({*access.header} & {*access.deny_header}):
         if "*" in access.deny_header[name]:
             yield Found((*key, "deny_header", name), f"header asks for {show(name)}: nobody would be let in")
 
 
-def check_route_access(key: Key, route: Route, base: str) -> Iterator[Found]:
+def _nobody(key: Key, access: Access, server: Server) -> Iterator[Found]:
+    """Rules that nothing can meet, or that meet nothing: a list that was emptied, a field that never comes."""
+    for name, hint in (("allow", 'networks, such as "private"'), ("methods", 'methods, such as "GET"')):
+        if getattr(access, name) == ():
+            yield Found((*key, name), f"is empty: nobody would be let in; write {hint}, or leave it out")
+    for name, values in access.header.items():
+        if not values:
+            yield Found((*key, "header", name), 'has no value: nobody would be let in; write some, or "*" for any')
+        elif (dropped := never_comes(name, server)) is not None:
+            yield Found((*key, "header", name), f"{dropped}: nobody would be let in")
+    for name, values in access.deny_header.items():
+        if not values:
+            yield Found((*key, "deny_header", name), 'has no value: it refuses nothing; write some, or "*" for any')
+        elif (dropped := never_comes(name, server)) is not None:
+            yield Found((*key, "deny_header", name), f"{dropped}: it refuses nothing")
+
+
+def never_comes(name: str, server: Server) -> str | None:
+    """Why no request has a field of this name, with what to do, where that is so."""
+    if "_" not in name or server.underscores == "pass":
+        return None
+    what = "dropped" if server.underscores == "drop" else "refused"
+    return f'fields with "_" in their names are {what} before; write {show(name.replace("_", "-"))}'
+
+
+def check_route_access(key: Key, route: Route, server: Server, base: str) -> Iterator[Found]:
     """What does not agree in these tables of a route."""
     if route.access is not None:
-        yield from check_access((*key, "access"), route.access, base)
+        yield from check_access((*key, "access"), route.access, server, base)
     if route.cors is not None:
         yield from _cors((*key, "cors"), route.cors)
-        among = route.access.methods if route.access is not None else ()
+        among = route.access.methods or () if route.access is not None else ()
         for methods, name in ((route.match.method, "match.method"), (among, "access.methods")):
             if methods and "OPTIONS" not in methods:
                 yield Found((*key, "cors"), f'{name} leaves out "OPTIONS", by which browsers ask first; add it there')

@@ -1,19 +1,25 @@
-"""What has to agree in the ``auth`` table of a route, and between it and the rest of the route."""
+"""What has to agree in the ``auth`` table of a route, and between it and the listeners.
+
+What it has to do with a cache is in :mod:`revproxy.config.check_shared`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from urllib.parse import urlsplit
 
+from revproxy.auth.credentials import is_told, told_names
 from revproxy.config.auth import ApiKeyAuth, Auth, BasicAuth, ForwardAuth, JwtAuth
-from revproxy.config.errors import Key, Wrong, either, show
-from revproxy.config.model import Route
+from revproxy.config.check_access import never_comes
+from revproxy.config.errors import Key, either, show
+from revproxy.config.model import Route, Server
 from revproxy.config.structure import Found
 from revproxy.config.tokens import HMAC
-from revproxy.config.variables import split
 
 
-def check_auth(key: Key, route: Route, upstreams: Collection[str], has_client_certificates: bool) -> Iterator[Found]:
+def check_auth(
+    key: Key, route: Route, server: Server, upstreams: Collection[str], has_client_certificates: bool
+) -> Iterator[Found]:
     """What is wrong with the ``auth`` of a route, of which ``key`` is the path."""
     auth = route.auth
     if auth is None:
@@ -31,11 +37,14 @@ def check_auth(key: Key, route: Route, upstreams: Collection[str], has_client_ce
         yield from _jwt((*here, "jwt"), auth.jwt)
     if auth.forward is not None:
         yield from _forward((*here, "forward"), auth.forward, upstreams)
+    if auth.client_certificate is not None and not auth.client_certificate.names:
+        text = 'is empty: no certificate would be taken; write whose it has to be, or "*" for any'
+        yield Found((*here, "client_certificate", "names"), text)
     if auth.client_certificate is not None and not has_client_certificates:
         text = "no listener asks clients for certificates; write tls = { …, client = … } in a [[listen]] table"
         yield Found((*here, "client_certificate"), text)
+    yield from _read(here, auth, server)
     yield from _together(here, auth)
-    yield from _cached(here, route, auth)
 
 
 def _basic(key: Key, basic: BasicAuth) -> Iterator[Found]:
@@ -58,7 +67,37 @@ def _api_key(key: Key, api_key: ApiKeyAuth) -> Iterator[Found]:
         seen.setdefault(digest, name)
 
 
+def _read(key: Key, auth: Auth, server: Server) -> Iterator[Found]:
+    """Credentials that never come to where they are looked for."""
+    told = told_names(auth.told, auth.strip)
+    where = {"api_key": ("api_key", "header"), "jwt": ("jwt", "token"), "basic": ("basic",)}
+    for method, place in auth.places_by_method.items():
+        kind, _, name = place.partition(":")
+        if kind == "query":
+            continue
+        field = "cookie" if kind == "cookie" else name.lower() or "authorization"
+        dropped = never_comes(field, server)
+        if dropped is not None:
+            yield Found((*key, *where[method]), f"{dropped}: it would never be there")
+        elif is_told(field.encode("ascii"), told):
+            names = {other.lower().replace("_", "-") for other in (*auth.told, *auth.strip)}
+            by = "strip" if field in {other.lower().replace("_", "-") for other in auth.strip} else "headers"
+            why = f"by {by}" if field in names else "since clients may not say who they are"
+            yield Found(
+                (*key, *where[method]),
+                f"the field {show(field)} is taken out of all requests {why}, before it is looked at; read another, "
+                f"such as {show('x-api-key' if method == 'api_key' and field != 'x-api-key' else 'x-token')}"
+                f"{', or leave it out there' if field in names else ''}",
+            )
+
+
 def _jwt(key: Key, jwt: JwtAuth) -> Iterator[Found]:
+    for name in ("issuer", "audience"):
+        if getattr(jwt, name) == ():
+            yield Found((*key, name), "is empty: every token would be refused; write some, or leave it out")
+    for name, values in jwt.require.items():
+        if not values:
+            yield Found((*key, "require", name), "has no value: every token would be refused; write what it may be")
     if not jwt.algorithms:
         yield Found((*key, "algorithms"), 'no algorithm is taken; write one such as ["RS256"]')
     shared = [name for name in jwt.algorithms if name in HMAC]
@@ -106,30 +145,3 @@ def _together(key: Key, auth: Auth) -> Iterator[Found]:
     for name in auth.headers:
         if name == "authorization" and auth.credentials == "pass":
             yield Found((*key, "headers", name), "credentials are passed on in this very field; write one or the other")
-
-
-def _cached(key: Key, route: Route, auth: Auth) -> Iterator[Found]:
-    """A response that was made for a user is not for the next one."""
-    if route.cache is None:
-        return
-    kept = {name.lower() for name in route.cache.key_headers}
-    missing = [name for name in auth.told if name.lower() not in kept]
-    if missing:
-        names = ", ".join(map(show, missing))
-        yield Found(
-            key,
-            f"the backend is told who asks, and what it answers is cached for everybody; write "
-            f"cache = {{ key_headers = [{names}] }}, or leave out the cache or these fields",
-        )
-    if route.headers is not None:
-        changes = route.headers.request
-        for name, text in (*changes.set.items(), *changes.add.items()):
-            try:
-                used = any(is_name and part.startswith("auth_") for is_name, part in split(text))
-            except Wrong:
-                continue
-            if used:
-                where = f"headers.request has {show(name)} of the user"
-                yield Found(
-                    key, f"{where}, which the cache does not know of; write it in auth.headers, and in key_headers"
-                )

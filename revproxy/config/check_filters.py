@@ -22,6 +22,9 @@ def check_filter(key: Key, written: Filter) -> Iterator[Found]:
         if rule.id in own:
             yield Found((*key, "rules", at, "id"), f"{rule.id} is also the number of rules[{own[rule.id]}]")
         own.setdefault(rule.id, at)
+        if not rule.in_:
+            text = "is empty: the rule would look nowhere; write places, or leave it out for all of them"
+            yield Found((*key, "rules", at, "in"), text)
     for at, number in enumerate(written.except_):
         if number and number not in _BUILT_IN and number not in own:
             place: Key = (*key, "except", *([at] if len(written.except_) > 1 else []))

@@ -71,13 +71,13 @@ from revproxy.config.words import (
     Network,
     Path,
     PathPattern,
+    PathRegex,
     PathTemplate,
     Port,
     Protocol,
     Pseudonym,
     Rate,
     Reference,
-    Regex,
     Size,
     SizeOrZero,
     Status,
@@ -222,7 +222,7 @@ class Rewrite:
     strip_prefix: Path | None = None
     add_prefix: Path | None = None
     replace: Path | None = None
-    regex: Regex | None = None
+    regex: PathRegex | None = None
     to: Text | None = None
     query: QueryRewrite | None = None
 

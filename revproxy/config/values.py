@@ -19,7 +19,7 @@ from revproxy.config.errors import Wrong, nearest, show, wrong
 from revproxy.config.hosts import NETWORK_HINT, cors_origin, host_name, host_pattern, network, upstream_host
 from revproxy.config.identities import identity
 from revproxy.config.numbers import above_zero, byte_rate, integer, octets, plain_name, request_rate, seconds, string
-from revproxy.config.patterns import agent_pattern, compile_regex, linear_pattern, regex
+from revproxy.config.patterns import agent_pattern, compile_path_regex, linear_pattern, path_regex, regex
 from revproxy.config.portions import ban_condition, portion, retry_condition, status_class, status_range, tier
 from revproxy.filters.rules import OWN
 from revproxy.http.target import normalise_path
@@ -110,7 +110,7 @@ def _path_pattern(value: object) -> str:
     hint = 'write "/exact", "/below/*", "/begins*" or "~" and a regular expression'
     text = string(value, "a path", hint)
     if text.startswith("~"):
-        compile_regex(text, text[1:])
+        compile_path_regex(text, text[1:])
         return text
     if text == "*":
         raise wrong(text, "is not a path", hint, "/*")
@@ -333,6 +333,7 @@ PARSERS: dict[str, Callable[[object], Any]] = {
     "reference": _reference,
     "refusal status": integer(400, 599, "a status of a refusal"),
     "regex": regex,
+    "path regex": path_regex,
     "request rate": request_rate,
     "retry condition": retry_condition,
     "rule id": _rule_id,

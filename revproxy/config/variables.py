@@ -49,6 +49,8 @@ _RESTS = {
     "cookie_": re.compile(r"[A-Za-z0-9_.-]+"),
     "auth_claim_": re.compile(r"[A-Za-z0-9_.:/-]+"),
 }
+#: How those begin that tell users apart: of what they proved to be, and of their certificates.
+_WHO = ("auth_", "tls_client_")
 _DOLLAR = re.compile(r"\$(?:(\$)|([A-Za-z_][A-Za-z0-9_]*)|\{([^{}$]*)\})?")
 
 
@@ -78,6 +80,11 @@ def split(text: str) -> list[tuple[bool, str]]:
     if literal:
         parts.append((False, literal))
     return parts
+
+
+def tells_who(name: str) -> bool:
+    """Whether a variable differs from user to user, beyond what their requests say by themselves."""
+    return name.startswith(_WHO)
 
 
 def _check(text: str, name: str) -> None:

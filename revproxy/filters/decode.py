@@ -5,6 +5,7 @@ Rules of this module:
 * a value is decoded once as its place says (a query as a form is, JSON by its escapes); what an attacker
   coded again on top of that is undone by :func:`forms`, so that rules know plain lower-case text only;
 * everything is bounded: parameters are counted, decoding is repeated so many times, nothing recurses;
+* what takes long goes in steps: a generator says ``None`` after some KB, so that others are served meanwhile;
 * what is malformed is read as far as it goes: a backend may be lenient, too.
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 from binascii import a2b_base64, a2b_qp
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from itertools import islice
 
 from revproxy.http.parameters import query_parameters
@@ -24,6 +25,8 @@ PARAMETERS = 500
 HEAD = 8192
 #: Times that a value is decoded beyond what its place asks for.
 AGAIN = 3
+#: Bytes that are decoded in one step.
+PIECE = 2048
 
 Pair = tuple[bytes, bytes]
 
@@ -76,10 +79,14 @@ _INNERMOST = re.compile(rb"/\*[^/*]*(?:(?:/(?!\*)|\*(?!/))[^/*]*)*\*/")
 #: All controls: to SQL Server they are white space.
 _SPACES = re.compile(rb"[\x01-\x1f][\x01- ]*| [\x01- ]+")
 _IFS = re.compile(rb"\$\{ifs[^}]{0,16}\}|\$ifs(?:\$[0-9@*])?")
-_NBSP = re.compile(rb"([\x00-\x7f])\xa0|\xc2\xa0")
+_NBSP = re.compile(rb"(?<=[\x00-\x7f])\xa0|\xc2\xa0")
+#: What begins anything that is decoded, and is nowhere else in it.
+_BEGINS = re.compile(rb"[ %&\\+\xc0-\xff]")
+#: What begins no white space but the no-break space of UTF-8, and where that begins.
+_NO_SPACE = re.compile(rb"[!-\x7f\xc2-\xff]")
 
 _STRING = re.compile(rb'"([^"\\]*(?:\\.[^"\\]*)*)("?)(\s*:)?', re.DOTALL)
-_OUTSIDE = re.compile(rb"[\s\[\]{},:0-9A-Za-z+\-.]*")
+_PLAIN_JSON = re.compile(rb'(?:[\s\[\]{},:0-9A-Za-z+\-.]++|"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\Z))*+', re.DOTALL)
 _DISPOSITION = re.compile(
     rb'(?<![\w*.-])(name|filename)\*?[ \t]*=[ \t]*(?:"((?:[^"\\\r\n]|\\.){0,1000})"?|([^;\s"]{1,1000}))', re.IGNORECASE
 )
@@ -95,9 +102,14 @@ _CLEAN_DISPOSITION = re.compile(
 _TRANSFER = re.compile(rb"\ncontent-transfer-encoding[ \t]*:\s*(base64|quoted-printable)", re.IGNORECASE)
 
 
-def form(text: bytes) -> tuple[list[Pair], bool]:
-    """Names and values of a query or an urlencoded body, and whether there were more than are looked at."""
-    return _bounded(query_parameters(text))
+def form(text: bytes) -> Iterator[Pair | None]:
+    """Names and values of a query or an urlencoded body; ``None`` after each step of a long one."""
+    for part in text.split(b"&"):
+        if len(part) <= PIECE:
+            yield from query_parameters(part)
+            continue
+        name, _, value = part.partition(b"=")
+        yield (yield from _in_steps(_form_decoded, name)), (yield from _in_steps(_form_decoded, value))
 
 
 def json_strings(text: bytes) -> tuple[list[Pair], bool]:
@@ -110,7 +122,7 @@ def json_strings(text: bytes) -> tuple[list[Pair], bool]:
 
 def plain_json(text: bytes) -> bool:
     """Whether all readers of JSON find the same strings: no comments, no other quotes, no other coding."""
-    return _OUTSIDE.fullmatch(_STRING.sub(b"", text.removeprefix(b"\xef\xbb\xbf"))) is not None
+    return _PLAIN_JSON.fullmatch(text.removeprefix(b"\xef\xbb\xbf")) is not None
 
 
 def multipart(text: bytes, boundary: bytes) -> tuple[list[tuple[bytes, bytes, bool]], bool, bool]:
@@ -206,19 +218,24 @@ def forms(text: bytes) -> Iterator[bytes | None]:
     plain = text
     for _ in range(AGAIN):
         before = plain
-        plain = unquoted(plain)
-        yield None
-        plain = _undone(plain)
+        if b"%" in plain:
+            plain = yield from _in_steps(unquoted, plain)
+        plain = yield from _undone(plain)
         if plain == before:
             break
     if plain != text:
         yield plain
-    squeezed = _squeezed(_uncommented(plain))
+    yield None
+    squeezed = _uncommented(plain)
+    yield None
+    squeezed = yield from _squeezed(squeezed)
     if squeezed != plain:
         yield squeezed
+    yield None
     other = _otherwise_uncommented(plain)
     if other != plain:
-        other = _squeezed(other)
+        yield None
+        other = yield from _squeezed(other)
         if other != squeezed:
             yield None
             yield other
@@ -253,13 +270,36 @@ def _unescaped(value: bytes) -> bytes:
     return decoded.encode("utf-8", "surrogatepass")
 
 
-def _undone(text: bytes) -> bytes:
+def _in_steps(
+    decoded: Callable[[bytes], bytes], text: bytes, begins: re.Pattern[bytes] = _BEGINS
+) -> Generator[None, None, bytes]:
+    """``decoded(text)``, piece by piece; none ends within what is decoded."""
+    if len(text) <= PIECE:
+        return decoded(text)
+    made, at = [], 0
+    while len(text) - at > PIECE:
+        found = begins.search(text, at + PIECE)
+        if found is None:
+            break
+        made.append(decoded(text[at : found.start()]))
+        at = found.start()
+        yield
+    made.append(decoded(text[at:]))
+    yield
+    return b"".join(made)
+
+
+def _form_decoded(text: bytes) -> bytes:
+    return next(query_parameters(b"=" + text))[1]
+
+
+def _undone(text: bytes) -> Generator[None, None, bytes]:
     if b"\\" in text or b"%u" in text:
-        text = _PERCENT_U.sub(_from_number, text)
+        text = yield from _in_steps(lambda piece: _PERCENT_U.sub(_from_number, piece), text)
     if b"&" in text:
-        text = _ENTITY.sub(_from_entity, text)
+        text = yield from _in_steps(lambda piece: _ENTITY.sub(_from_entity, piece), text)
     if not text.isascii():
-        text = _WIDE.sub(_from_wide, _OVERLONG.sub(_from_overlong, text))
+        text = yield from _in_steps(lambda piece: _WIDE.sub(_from_wide, _OVERLONG.sub(_from_overlong, piece)), text)
     if b"+ad" in text or b"+ac" in text:  # UTF-7
         for coded, meant in ((b"+adw-", b"<"), (b"+ad4-", b">"), (b"+aci-", b'"')):
             text = text.replace(coded, meant)
@@ -287,7 +327,7 @@ def _otherwise_uncommented(text: bytes) -> bytes:
     return text
 
 
-def _squeezed(text: bytes) -> bytes:
+def _squeezed(text: bytes) -> Generator[None, None, bytes]:
     if b"\x00" in text:
         text = text.replace(b"\x00", b"")
     if b"''" in text or b'""' in text:
@@ -295,8 +335,8 @@ def _squeezed(text: bytes) -> bytes:
     if b"$" in text:
         text = _IFS.sub(b" ", text)
     if b"\xa0" in text:
-        text = _NBSP.sub(rb"\1 ", text)
-    return _SPACES.sub(b" ", text)
+        text = yield from _in_steps(lambda piece: _NBSP.sub(b" ", piece), text, _NO_SPACE)
+    return (yield from _in_steps(lambda piece: _SPACES.sub(b" ", piece), text, _NO_SPACE))
 
 
 def _character(number: int) -> bytes:

@@ -183,8 +183,10 @@ class RuleSet:
             raw |= yield from self._multipart(ways.boundary, body, report)
         if ways.json or (ways.guess and body.lstrip(_BLANK)[:1] in _OPENS):
             pairs, more = json_strings(body)
+            yield
             yield from self._named(self._body, pairs, "body", report)
             raw |= not plain_json(body)
+            yield
             if more:
                 report.skipped(f"strings after the first {PARAMETERS}")
         if ways.form:
@@ -214,12 +216,16 @@ class RuleSet:
             rest = pieces.pop()
             yield from place.search(unquoted(rest[:REST].translate(_SEPARATED)), where, b"", report)
             text = text[: -len(rest) - 1]
-        yield from self._named(place, form(text)[0], where, report, among)
+        yield from self._named(place, form(text), where, report, among)
 
     def _named(
-        self, place: Place, pairs: Iterable[Pair], where: str, report: Report, among: int = -1
+        self, place: Place, pairs: Iterable[Pair | None], where: str, report: Report, among: int = -1
     ) -> Iterator[None]:
-        for name, value in pairs:
+        for pair in pairs:
+            if pair is None:
+                yield
+                continue
+            name, value = pair
             if value:
                 yield from place.search(value, where, name, report, among)
             if name and not name.isalnum():

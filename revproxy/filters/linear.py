@@ -142,11 +142,7 @@ def _needed(items: list[Any]) -> tuple[str, ...]:
     run = ""
     for kind, argument in [*items, (op.AT, None)]:
         if kind is op.LITERAL:
-            if argument < 128:
-                run += chr(argument).lower()
-                continue
-            # whatever the case, that of Latin-1 is for re2
-            best, run = max(best, (run,) if run else (), key=_shortest), ""
+            run += chr(argument).lower() if argument < 128 else chr(argument)
             continue
         best = max(best, (run,) if run else (), _inside(kind, argument), key=_shortest)
         if kind is not op.AT:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from revproxy.exchange import Exchange
 from revproxy.handlers.forward import Forward
+from revproxy.http.forwarding import response_fields
 from revproxy.http.message import HOP, LENGTH, Response
 
 
@@ -25,3 +26,15 @@ class Ask(Forward):
 
     def clean_response(self, exchange: Exchange, response: Response) -> None:
         response.headers.fields = [f for f in response.headers.fields if not f[3] & HOP]
+
+
+class AskForClient(Ask):
+    """The same where clients get what is not 2xx: of that, fields that Connection names stay here (RFC 9110 7.6.1)."""
+
+    __slots__ = ()
+
+    def clean_response(self, exchange: Exchange, response: Response) -> None:
+        if 200 <= response.status < 300:
+            super().clean_response(exchange, response)
+        else:
+            response.headers.fields = response_fields(response, frozenset())

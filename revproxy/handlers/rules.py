@@ -72,7 +72,7 @@ class Rules:
         given = [item.lower() for item in response.headers.get_list(b"upgrade")]
         if asked is None or not given or given[0].partition(b"/")[0] != asked.partition(b"/")[0]:
             return False
-        response.headers.fields = response_fields(response, self._hide)
+        self.clean_response(exchange, response)
         return True
 
     def _may_switch(self, exchange: Exchange) -> bool:

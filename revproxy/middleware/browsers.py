@@ -68,9 +68,17 @@ def security_headers(written: model.SecurityHeaders) -> Hook:
 
 def _without_frames(fields: list[Field], missing: list[Field]) -> list[Field]:
     """A policy that says who may frame a page has said what X-Frame-Options would (CSP 3, 6.4.2)."""
-    if any(f[0] == b"content-security-policy" and b"frame-ancestors" in f[1].lower() for f in fields):
+    if any(f[0] == b"content-security-policy" and _has_frame_ancestors(f[1]) for f in fields):
         return [f for f in missing if f[0] != b"x-frame-options"]
     return missing
+
+
+def _has_frame_ancestors(policies: bytes) -> bool:
+    """Whether one of the policies in a field has the directive (CSP 3, 2.2.1: its name is what comes first)."""
+    policies = policies.lower()
+    return b"frame-ancestors" in policies and any(
+        directive.split(None, 1)[:1] == [b"frame-ancestors"] for directive in policies.replace(b",", b";").split(b";")
+    )
 
 
 def cors(written: model.Cors) -> tuple[Hook, Hook]:

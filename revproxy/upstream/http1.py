@@ -386,6 +386,8 @@ class BackendConnection(PooledWire):
             if exchange.state == DONE:
                 self.exchange = None
                 self.close()
+        elif self.dataReceived == self._tunnel and clean:
+            exchange.response_end()  # a hook has not let its 101 out yet
         elif self.dataReceived == self._read_to_close and clean:
             self._let_go(exchange, False)
             exchange.response_end()

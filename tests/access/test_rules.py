@@ -63,7 +63,7 @@ def request(
     ],
 )
 def test_networks(allow: tuple[str, ...], deny: tuple[str, ...], client: str, why: str | None) -> None:
-    assert rule(allow=allow, deny=deny)(request(client)) == why
+    assert rule(allow=allow or None, deny=deny)(request(client)) == why
 
 
 _NETWORKS = st.lists(
@@ -90,8 +90,7 @@ def test_networks_in_files_count_as_those_written(
         return max((n.prefixlen for n in map(ip_network, words) if address in n), default=-1)
 
     allowed, denied = longest(allow), longest(deny + in_file)
-    expected = allowed > denied if allow else denied < 0
-    assert (refuses(request(client)) is None) == expected
+    assert (refuses(request(client)) is None) == (allowed > denied)
 
 
 def test_a_file_that_changes_counts_at_once() -> None:
@@ -100,6 +99,12 @@ def test_a_file_that_changes_counts_at_once() -> None:
     assert refuses(request()) is None
     held.table = List("192.0.2.0/24").table
     assert refuses(request()) == "deny: 192.0.2.0/24"
+
+
+@pytest.mark.parametrize("more", [{}, {"deny": ("10.0.0.0/8",)}, {"deny_paths": ("/x",)}])
+def test_lists_that_are_empty_let_nobody_in(more) -> None:
+    assert rule(allow=(), **more)(request()) == "allow: 192.0.2.7 is in none of its networks"
+    assert rule(methods=(), **more)(request()) == "methods: GET"
 
 
 def test_an_allowed_list_that_is_empty_lets_nobody_in() -> None:

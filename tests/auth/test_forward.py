@@ -234,6 +234,17 @@ def test_refusals_and_redirects_are_the_services_answer(line, fields, fault):
     assert network.world.records[-1].fault == fault
 
 
+@pytest.mark.parametrize("line", [b"401 Unauthorized", b"403 Forbidden", b"302 Found"])
+def test_what_connection_names_in_a_refusal_stays_here(line):
+    hops = (b"X-Hop: internal", b"Connection: x-hop, keep-alive", b"Keep-Alive: timeout=5")
+    fields = (b"Location: /login", *hops, b"X-A: 1")
+    answer = Network("", said(line, *fields, body=b"no")).get()
+    assert answer.startswith(b"HTTP/1.1 " + line[:3])
+    head = answer.partition(b"\r\n\r\n")[0].decode()
+    assert values(head, "x-hop") == values(head, "keep-alive") == []
+    assert values(head, "x-a") == ["1"]
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -7,9 +7,11 @@ from contextlib import suppress
 from hashlib import sha256
 from shutil import which
 
+import bcrypt
 import pytest
-from argon2.low_level import Type
-from hypothesis import given, strategies as st
+from argon2.exceptions import Argon2Error, VerifyMismatchError
+from argon2.low_level import Type, verify_secret
+from hypothesis import given, settings, strategies as st
 
 from revproxy.auth.hashes import Users, key_hash, password_hash, read_keys, read_users, verify
 from tests.auth.kit import argon2d, bcrypted
@@ -28,6 +30,42 @@ def test_argon2id_is_taken_and_checked():
     assert password_hash(hashed) == hashed
     assert verify(hashed.encode(), b"secret")
     assert not verify(hashed.encode(), b"Secret")
+
+
+LETTERS = st.text("./ABYZabyz0189+", min_size=1, max_size=16)
+
+
+@given(st.integers(0, 99), st.integers(1, 3), st.integers(0, 12), LETTERS, LETTERS)
+def test_what_is_taken_a_library_takes(memory, passes, lanes, salt, tag):
+    text = f"$argon2id$v=19$m={memory},t={passes},p={lanes}${salt}${tag}"
+    try:
+        taken = password_hash(text) == text
+    except ValueError:
+        taken = False
+    try:
+        verify_secret(text.encode(), b"x", Type.ID)
+        known = True
+    except VerifyMismatchError:
+        known = True
+    except Argon2Error:
+        known = False
+    assert taken is known
+
+
+@given(st.text("./AOYZaeuyz0189", min_size=22, max_size=22), st.text("./AOYZaeuyz0189", min_size=31, max_size=31))
+@settings(max_examples=50)
+def test_and_so_with_bcrypt(salt, tag):
+    text = f"$2b$04${salt}{tag}"
+    try:
+        taken = password_hash(text) == text
+    except ValueError:
+        taken = False
+    try:
+        bcrypt.checkpw(b"x", text.encode())
+        known = True
+    except ValueError:
+        known = False
+    assert taken is known
 
 
 @pytest.mark.parametrize("hashed", [bcrypted("x"), argon2d("x")])
@@ -56,7 +94,16 @@ def test_bcrypt_leaves_out_what_follows_72_bytes():
         (argon2d("x", Type.I), "not argon2id"),
         (argon2d("x", Type.D), "not argon2id"),
         (bcrypted("x")[:-1], "not whole"),
-        ("$2b$31$" + "a" * 53, "cost of 31"),
+        ("$2b$31$" + "a" * 21 + "u" + "a" * 31, "cost of 31"),
+        ("$2b$04$" + "a" * 53, "not whole"),
+        ("$argon2id$v=19$m=1,t=1,p=8$c2FsdHNhbHQ$aGFzaA", "m is 8 times p"),
+        ("$argon2id$v=19$m=63,t=1,p=8$c2FsdHNhbHQ$aGFzaA", "m is 8 times p"),
+        ("$argon2id$v=19$m=64,t=1,p=8$A$aGFzaA", "a salt of 0 bytes; 8 or more"),
+        ("$argon2id$v=19$m=64,t=1,p=8$c2FsdHNhbA$aGFzaA", "a salt of 7 bytes"),
+        ("$argon2id$v=19$m=64,t=1,p=8$c2FsdHNhbHR$aGFzaA", "a salt of 0 bytes"),
+        ("$argon2id$v=19$m=64,t=1,p=8$c2FsdHNhbHQ$aGFz", "a hash of 3 bytes; 4 or more"),
+        ("$argon2id$v=19$m=064,t=1,p=8$c2FsdHNhbHQ$aGFzaA", "not whole"),
+        ("$argon2id$v=19$m=64,t=0,p=8$c2FsdHNhbHQ$aGFzaA", "not whole"),
         ("$argon2id$v=19$m=99999999,t=3,p=4$c2FsdHNhbHQ$aGFzaA", "2 GB"),
     ],
 )

@@ -121,7 +121,7 @@ def test_an_unknown_key_is_looked_for_once_in_a_while():
     assert len(place.asked) == 3
 
 
-@pytest.mark.parametrize("bad", [b"<html>", b'{"keys": []}', OSError("gone")])
+@pytest.mark.parametrize("bad", [b"<html>", b'{"keys": 1}', b'{"keys": [', OSError("gone")])
 def test_the_last_good_ones_stay(bad):
     place = Place(100.0)
     place.keys.start()
@@ -144,6 +144,43 @@ def test_a_key_that_is_gone_is_good_for_nothing():
     place.clock.advance(100.0)
     place.answer(ONE)
     assert not is_good(place.check(good("two", 1)))  # although it was remembered
+
+
+NOTHING = [b'{"keys": []}', jwks(("ec", key("ES256"))), b'{"keys": [{"kty": "RSA", "n": "AQAB", "e": "AQAB"}]}']
+
+
+@pytest.mark.parametrize("empty", NOTHING)
+def test_a_set_without_a_key_that_can_be_used_counts_too(empty):
+    place = Place(100.0)
+    place.keys.start()
+    place.answer(ONE)
+    assert is_good(place.check(good()))
+    place.clock.advance(100.0)
+    with logged("revproxy.auth.keys") as lines:
+        place.answer(empty)
+        assert [place.check(good(kid))[0].fault.word for kid in ("one", None)] == ["auth-refused"] * 2
+        place.clock.advance(AGAIN)  # sooner than ever
+        place.answer(empty)
+    assert lines == ["keys: none of the keys in the set can be used; every token is refused"]
+    place.clock.advance(AGAIN)
+    place.answer(OSError("gone"))
+    assert place.check(good())[0].fault.word == "auth-refused"
+    place.clock.advance(AGAIN)
+    place.answer(ONE)
+    assert is_good(place.check(good()))
+
+
+@pytest.mark.parametrize("kid", ["one", None])
+def test_tokens_wait_for_the_next_look_at_such_a_set(kid):
+    place = Place(100.0)
+    place.keys.start()
+    place.answer(NOTHING[0])
+    assert not is_good(place.check(good(kid)))
+    place.clock.advance(AGAIN)
+    found = place.check(good(kid))
+    assert found == []  # it waits
+    place.answer(ONE)
+    assert is_good(found)
 
 
 def test_who_waits_is_bounded(monkeypatch):
@@ -208,7 +245,10 @@ def test_long_tokens_are_not_even_looked_at():
 
 
 def test_fixed_keys_can_be_changed():
-    fixed = FixedKeys(read_keys(ONE, ["RS256"]))
+    fixed = FixedKeys(read_keys(ONE, ["RS256"]), "file")
     fixed.use(read_keys(BOTH, ["RS256"]))
     assert len(fixed.keys.keys) == 2
     assert fixed.more() is None
+    with logged("revproxy.auth.keys") as lines:
+        fixed.use(read_keys(NOTHING[0], ["RS256"]))
+    assert lines == ["file: none of the keys in the set can be used; every token is refused"]

@@ -10,7 +10,7 @@ from hmac import new as hmac
 import jwt as pyjwt
 import pytest
 from hypothesis import given, strategies as st
-from joserfc.jwk import OctKey, RSAKey
+from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
 from revproxy.auth.token import Rules, TokenRefused, UnknownKey, read_keys, secret_keys, user_of, verify
 from revproxy.config.tokens import HMAC, KINDS
@@ -70,8 +70,7 @@ def test_a_public_key_is_no_secret():
 
 
 def test_secrets_in_a_set_of_keys_are_left_out():
-    with pytest.raises(ValueError, match="none of its keys"):
-        read_keys(json.dumps({"keys": [OctKey.import_key(SECRET).as_dict()]}).encode(), ["HS256"])
+    assert read_keys(json.dumps({"keys": [OctKey.import_key(SECRET).as_dict()]}).encode(), ["HS256"]).keys == ()
 
 
 @pytest.mark.parametrize("name", ["jwk", "jku", "x5u", "x5c"])
@@ -127,9 +126,40 @@ def test_keys_for_encryption_and_weak_ones_are_left_out():
     good = key("RS256").as_dict(private=False) | {"kid": "one"}
     weak = RSAKey.generate_key(1024, auto_kid=False).as_dict(private=False)
     for member in (good | {"use": "enc"}, weak, {"kty": "RSA"}, {"kty": "RSA", "n": 1, "e": "AQAB"}, "x", None):
-        with pytest.raises(ValueError, match="none of its keys"):
-            read_keys(json.dumps({"keys": [member]}).encode(), ["RS256"])
+        none = read_keys(json.dumps({"keys": [member]}).encode(), ["RS256"])
+        assert none.keys == ()
+        for kid in ("one", None):
+            with pytest.raises(UnknownKey):
+                verify(token(GOOD, kid=kid), none, RULES, NOW)
     assert len(read_keys(json.dumps({"keys": [weak, good, None]}).encode(), ["RS256"]).keys) == 1
+
+
+@pytest.mark.parametrize(
+    ("alg", "other"),
+    [
+        *(("Ed25519", OKPKey.generate_key(curve)) for curve in ("X25519", "X448", "Ed448")),
+        *(("EdDSA", OKPKey.generate_key(curve)) for curve in ("X25519", "X448")),
+        *(("ES256", ECKey.generate_key(curve)) for curve in ("P-384", "P-521", "secp256k1")),
+        ("ES384", ECKey.generate_key("P-256")),
+        ("ES512", ECKey.generate_key("P-384")),
+    ],
+)
+def test_keys_of_other_curves_are_left_out(alg, other):
+    several = read_keys(jwks(("other", other), ("one", key(alg))), [alg])
+    assert [found.kid for found in several.keys] == ["one"]
+    for kid in ("one", None):
+        assert verify(token(GOOD, alg, kid), several, Rules((alg,)), NOW) == GOOD
+    with pytest.raises(UnknownKey):
+        verify(raw_token({"alg": alg, "kid": "other"}, GOOD, b"x" * 64), several, Rules((alg,)), NOW)
+
+
+def test_of_several_algorithms_each_has_keys_of_its_curve():
+    algs = ["ES256", "ES384"]
+    several = read_keys(jwks(("two", key("ES384")), ("one", key("ES256"))), algs)
+    for alg in algs:
+        assert verify(token(GOOD, alg, None), several, Rules(tuple(algs)), NOW) == GOOD
+    with pytest.raises(TokenRefused, match="signature"):
+        verify(raw_token({"alg": "ES256", "kid": "two"}, GOOD, b"x" * 64), several, Rules(tuple(algs)), NOW)
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b'{"keys": 1}', b"\xff", b"[" * 100_000, b"null"])
@@ -211,6 +241,41 @@ def test_a_token_names_somebody(sub):
             keys("HS256"),
             Rules(("HS256",)),
             NOW,
+        )
+
+
+@pytest.mark.parametrize("name", ["scope", "scp"])
+@pytest.mark.parametrize(
+    ("found", "good"),
+    [
+        ("read", True),
+        ("read write", True),
+        ("openid read", True),
+        ("openid  write ", True),
+        (["read", "x"], True),
+        ("a b", True),
+        ("openid", False),
+        ("readers openid", False),
+        ("", False),
+        (["x read"], False),
+        (None, False),
+    ],
+)
+def test_scopes_are_one_text_with_blanks(name, found, good):
+    made = token(GOOD | {name: found}, "HS256")
+    rules = Rules(("HS256",), require={name: ("read", "write", "a b")})
+    if good:
+        assert verify(made, keys("HS256"), rules, NOW)[name] == found
+    else:
+        with pytest.raises(TokenRefused, match=f"its {name} is not") as caught:
+            verify(made, keys("HS256"), rules, NOW)
+        assert caught.value.forbidden
+
+
+def test_other_texts_with_blanks_are_one_value():
+    with pytest.raises(TokenRefused, match="its role is not"):
+        verify(
+            token(GOOD | {"role": "admin x"}, "HS256"), keys("HS256"), Rules(("HS256",), require={"role": ("x",)}), NOW
         )
 
 

@@ -25,6 +25,22 @@ def problems(text: str, base: Path = Path()) -> list[str]:
     [
         ("access = {}", "access: an empty table refuses nothing; leave it out"),
         ("access = { status = 404 }", "access: an empty table refuses nothing; leave it out"),
+        ("access = { allow = [] }", "access.allow: is empty: nobody would be let in; write networks"),
+        (
+            "access = { allow = [], deny_paths = '/x' }",
+            "access.allow: is empty: nobody would be let in; write networks",
+        ),
+        ("access = { methods = [] }", "access.methods: is empty: nobody would be let in; write methods"),
+        ("access = { header = { x-key = [] } }", "access.header.x-key: has no value: nobody would be let in; write"),
+        ("access = { deny_header = { x-key = [] } }", "access.deny_header.x-key: has no value: it refuses nothing"),
+        (
+            "access = { header = { x_key = 'a' } }",
+            'access.header.x_key: fields with "_" in their names are dropped before; write "x-key": nobody would',
+        ),
+        (
+            "access = { deny_header = { x_key = '*' } }",
+            'access.deny_header.x_key: fields with "_" in their names are dropped before; write "x-key": it refuses',
+        ),
         (
             "access = { deny = '10.0.0.0/8', status = 200 }",
             "access.status: 200 is out of range; write a whole number from 400",
@@ -112,6 +128,14 @@ def test_the_servers_are_looked_at_as_well() -> None:
         'server.access.deny: the file "none" does not exist',
         'server.security_headers.hsts.preload: needs "subdomains = true": browsers preload a host with all below it',
     ]
+
+
+def test_names_with_an_underscore_are_right_where_they_pass() -> None:
+    routes = "[[routes]]\nrespond = 200\naccess = { header = { x_key = 'a' }, deny_header = { y_key = '*' } }"
+    assert problems(f"[server]\nunderscores = 'pass'\n{routes}") == []
+    assert ["are refused before" in text for text in problems(f"[server]\nunderscores = 'refuse'\n{routes}")] == [
+        True
+    ] * 2
 
 
 @pytest.mark.parametrize(

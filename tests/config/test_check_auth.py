@@ -57,6 +57,41 @@ def test_right_ones(auth):
         (f'api_key = {{ header = "a", query = "b", keys = {{ a = "{KEY}" }} }}', "two places"),
         ('jwt = { jwks = "f" }', 'routes[0].auth.jwt: "algorithms" is missing'),
         ('jwt = { algorithms = [], jwks = "f" }', "no algorithm is taken"),
+        (
+            'jwt = { algorithms = "RS256", jwks = "f", require = { role = [] } }',
+            "routes[0].auth.jwt.require.role: has no",
+        ),
+        ('jwt = { algorithms = "RS256", jwks = "f", issuer = [] }', "routes[0].auth.jwt.issuer: is empty: every token"),
+        ('jwt = { algorithms = "RS256", jwks = "f", audience = [] }', "routes[0].auth.jwt.audience: is empty: every"),
+        ("client_certificate = { names = [] }", "routes[0].auth.client_certificate.names: is empty: no certificate"),
+        (
+            f'api_key = {{ header = "x-user", keys = {{ a = "{KEY}" }} }}',
+            'auth.api_key.header: the field "x-user" is taken out of all requests since clients may not',
+        ),
+        (
+            f'api_key = {{ keys = {{ a = "{KEY}" }} }}, strip = "X-API_Key"',
+            'auth.api_key.header: the field "x-api-key" is taken out of all requests by strip, before it is looked at',
+        ),
+        (
+            f'api_key = {{ keys = {{ a = "{KEY}" }} }}, headers = {{ x-api-key = "a" }}',
+            'auth.api_key.header: the field "x-api-key" is taken out of all requests by headers, before',
+        ),
+        (
+            'basic = { file = "f" }, strip = "authorization"',
+            'auth.basic: the field "authorization" is taken out of all',
+        ),
+        (
+            'jwt = { algorithms = "RS256", jwks = "f", token = "header:x-auth-request-t" }',
+            'auth.jwt.token: the field "x-auth-request-t" is taken out of all requests since',
+        ),
+        (
+            'jwt = { algorithms = "RS256", jwks = "f", token = "cookie:t" }, strip = "cookie"',
+            'auth.jwt.token: the field "cookie" is taken out of all requests by strip',
+        ),
+        (
+            f'api_key = {{ header = "x_key", keys = {{ a = "{KEY}" }} }}',
+            'auth.api_key.header: fields with "_" in their names are dropped before; write "x-key": it would never',
+        ),
         ('jwt = { algorithms = "none", jwks = "f" }', "tokens that nobody signed"),
         ('jwt = { algorithms = "RS257", jwks = "f" }', 'did you mean "RS256"?'),
         ('jwt = { algorithms = ["HS256", "RS256"], jwks = "f" }', "keep one kind"),
@@ -88,34 +123,6 @@ def test_wrong_ones(auth, expected):
 
 def test_a_secret_is_not_shown():
     assert LONG[:20] not in str(problems(f'jwt = {{ algorithms = "HS512", secret = "{LONG}" }}'))
-
-
-@pytest.mark.parametrize(
-    ("auth", "cache", "good"),
-    [
-        ("", "true", True),
-        ("", '{ key_headers = "x-user" }', True),
-        (', headers = { x-user = "$auth_user" }', "true", False),
-        (', headers = { x-user = "$auth_user" }', '{ key_headers = "x-tenant" }', False),
-        (', headers = { X-User = "$auth_user" }', '{ key_headers = ["x-tenant", "X-USER"] }', True),
-        (', headers = { x-user = "$auth_user", x-b = "$auth_method" }', '{ key_headers = "x-user" }', False),
-    ],
-)
-def test_what_is_made_for_a_user_is_not_cached_for_everybody(auth, cache, good):
-    found = problems(f'basic = {{ file = "u" }}{auth}', f"cache = {cache}")
-    assert (found == []) is good
-    assert good or "key_headers = [" in found[0]
-
-
-def test_what_a_service_tells_is_such_a_thing_too():
-    auth = 'forward = { upstream = "app", copy_response = ["Remote-User"] }'
-    assert 'key_headers = ["remote-user"]' in problems(auth, "cache = true")[0]
-    assert problems(auth, 'cache = { key_headers = "remote-user" }') == []
-
-
-def test_and_what_headers_tell_of_a_user():
-    headers = 'cache = true\nheaders = { request = { set = { x-u = "a${auth_user}" } } }'
-    assert "write it in auth.headers" in problems('basic = { file = "u" }', headers)[0]
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,14 @@ def test_a_switch_is_the_defaults() -> None:
             'rules = [{ id = 10001, name = "a", pattern = "b", in = "host" }]',
             'rules[0].in: "host" is not known here',
         ),
+        (
+            'rules = [{ id = 10001, name = "a", pattern = "b", in = [] }]',
+            "filter.rules[0].in: is empty: the rule would",
+        ),
+        *(
+            (f"rules = [{{ id = 10001, name = 'a', pattern = '{pattern}' }}]", "matches nothing at all, and so every")
+            for pattern in ("a{0,3}", "^", "$", "x|", "(?:a|b)?", "\\B", "\\b")
+        ),
         ("paranoia = 3", "filter.paranoia: 3 is not known here"),
         ('mode = "blok"', 'did you mean "block"?'),
         ("threshold = 0", "filter.threshold: 0 is out of range"),
@@ -43,6 +51,11 @@ def test_what_is_wrong_is_said(written: str, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_text(GOOD + f"filter = {{ {written} }}", source="F")
     assert said in str(caught.value) and "F:5" in str(caught.value)
+
+
+@pytest.mark.parametrize("pattern", ["a{1,3}", "^$", "^a{0,3}$", "b", "^a?b"])
+def test_patterns_that_need_something_are_taken(pattern: str) -> None:
+    load_text(GOOD + f"filter = {{ rules = [{{ id = 10001, name = 'a', pattern = '{pattern}' }}] }}")
 
 
 def test_an_own_rule_may_be_an_exception() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from struct import pack
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from revproxy.config.model import Middleware
 from revproxy.downstream import calm
@@ -876,6 +877,43 @@ def test_a_tunnel(play):
     backend.connection.half_close()
     assert client[stream].ended
     assert not client.goaways
+
+
+def test_what_browsers_are_told_when_a_tunnel_opens(play):
+    _scenario, client, backend = met(play, LISTEN + "cookies = true\nsecurity_headers = true")
+    stream = client.begin(CONNECT, ended=False)
+    client.data(stream, b"early")
+    backend.send(switch(backend)[:-2] + b"Set-Cookie: sid=1\r\n\r\nwelcome")
+    answer = client[stream]
+    assert (answer.status, answer.body, answer.ended) == (b"200", b"welcome", False)
+    [head] = answer.heads
+    assert head[b"set-cookie"] == b"sid=1; HttpOnly; SameSite=Lax"
+    assert head[b"x-content-type-options"] == b"nosniff"
+    backend.connection.expect(b"early")
+    client.data(stream, b"bye", True)
+    backend.connection.expect(b"bye")
+    backend.connection.half_close()
+    assert client[stream].ended
+
+
+def test_a_hook_waits_before_a_tunnel_opens(play):
+    waiter = Deferred()
+    hook = Middleware(call=lambda exchange: waiter, at="client-response")
+    scenario = play(hooked(LISTEN, hook))
+    client, backend = H2Client(scenario.client()), scenario.backend(ADDRESS)
+    stream = client.begin(CONNECT, ended=False)
+    client.data(stream, b"early")
+    backend.send(switch(backend) + b"welcome")
+    client.data(stream, b" more", True)
+    assert client[stream].heads == []
+    backend.connection.expect_nothing()
+    waiter.callback(None)
+    scenario.reactor.settle()
+    answer = client[stream]
+    assert (answer.status, answer.body, answer.ended) == (b"200", b"welcome", False)
+    backend.connection.expect(b"early more")
+    backend.connection.half_close()
+    assert client[stream].ended
 
 
 @pytest.mark.parametrize(

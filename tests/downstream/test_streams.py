@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from twisted.internet.defer import CancelledError, Deferred
 
-from tests.kit import ADDRESS, OK, get, ok, post, toml
+from revproxy.config.model import Middleware
+from revproxy.http.message import Answer, Headers
+from tests.kit import ADDRESS, OK, get, hooked, ok, post, toml
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 EXPECT = b"Expect: 100-continue"
@@ -523,3 +526,141 @@ def test_a_protocol_with_a_version_passes_by_its_name(play):
     backend.expect_request(b"GET", b"/chat", headers={b"Upgrade": b"irc/6.9"})
     backend.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: irc/6.9\r\n\r\n")
     client.expect_response(101, headers={b"Upgrade": b"irc/6.9"})
+
+
+# -- hooks for what clients get run for a 101, too
+
+
+def test_what_browsers_are_told_is_in_a_101(play_once):
+    scenario = play_once(
+        toml(
+            route='upstream = "app"\nrewrite = { strip_prefix = "/chat", add_prefix = "/inner" }\ncookies = true\n'
+            'security_headers = true\ncors = { origins = "https://a.example" }\nheaders.response.set = { x-set = "1" }'
+        )
+    )
+    client, backend = scenario.client(), scenario.backend(ADDRESS)
+    client.send(upgrade(b"websocket", b"Origin: https://a.example"))
+    cookies = b"Set-Cookie: sid=1; Path=/inner\r\nAccess-Control-Allow-Origin: *\r\n\r\n"
+    backend.send(SWITCH[:-2] + cookies + b"first")
+    head = client.expect_response(101, headers={b"Upgrade": b"websocket", b"Sec-WebSocket-Accept": b"x"})
+    assert head.all(b"set-cookie") == [b"sid=1; Path=/chat; HttpOnly; SameSite=Lax"]
+    assert head.all(b"access-control-allow-origin") == [b"https://a.example"]
+    assert head.get(b"x-content-type-options") == b"nosniff"
+    assert head.get(b"x-set") == b"1"
+    client.expect(b"first")
+    backend.expect_request(b"GET", b"/inner/")
+    client.send(b"up")
+    backend.connection.expect(b"up")
+    backend.send(b"down")
+    client.expect(b"down")
+
+
+def test_a_services_cookie_is_in_a_101(play_once):
+    scenario = play_once(
+        toml(
+            route='upstream = "app"\nauth = { forward = { upstream = "sso", copy_cookies = "sess" } }',
+            more='[upstreams.sso]\nbackends = "tcp:127.0.0.1:9001"',
+        )
+    )
+    client, backend, sso = scenario.client(), scenario.backend(ADDRESS), scenario.backend("tcp:127.0.0.1:9001")
+    client.send(upgrade())
+    sso.send(ok(b"", b"Set-Cookie: sess=new; Path=/"))
+    backend.send(SWITCH)
+    assert client.expect_response(101).all(b"set-cookie") == [b"sess=new; Path=/"]
+
+
+class Later:
+    """A client-response hook that waits."""
+
+    def __init__(self):
+        self.waiter = Deferred()
+
+    def __call__(self, exchange):
+        return self.waiter
+
+
+def waiting_tunnel(play):
+    hook = Later()
+    scenario = play(hooked(toml(), Middleware(call=hook, at="client-response")))
+    client, backend = scenario.client(), scenario.backend(ADDRESS)
+    client.send(upgrade() + b"early")
+    backend.expect_request(b"GET", b"/chat")
+    backend.send(SWITCH + b"one ")
+    client.expect_nothing()
+    return scenario, client, backend, hook.waiter
+
+
+def test_a_hook_waits_before_a_tunnel(play):
+    scenario, client, backend, waiter = waiting_tunnel(play)
+    backend.send(b"two")
+    client.send(b" more")
+    client.expect_nothing()
+    backend.connection.expect_nothing()
+    waiter.callback(None)
+    scenario.reactor.settle()
+    client.expect_response(101)
+    client.expect(b"one two")
+    backend.connection.expect(b"early more")
+
+
+def test_a_backend_that_is_done_before_the_hook(play):
+    scenario, client, backend, waiter = waiting_tunnel(play)
+    backend.connection.half_close()
+    client.expect_nothing()
+    waiter.callback(None)
+    scenario.reactor.settle()
+    client.expect_response(101)
+    client.expect(b"one ")
+    backend.connection.expect(b"early")
+    client.close()
+    assert [(record.status, record.fault) for record in scenario.log] == [(101, "")]
+
+
+def test_a_backend_whose_end_comes_although_it_is_not_read(play_once):
+    # a record of TLS may hold both the head and the end
+    scenario, client, backend, waiter = waiting_tunnel(play_once)
+    backend.connection.transport.protocol.readConnectionLost()
+    client.expect_nothing()
+    waiter.callback(None)
+    scenario.reactor.settle()
+    client.expect_response(101)
+    client.expect(b"one ")
+    client.close()
+    assert [(record.status, record.fault) for record in scenario.log] == [(101, "")]
+
+
+def test_a_client_that_leaves_before_the_hook(play):
+    scenario, client, backend, waiter = waiting_tunnel(play)
+    waiter.addErrback(lambda failure: failure.trap(CancelledError) and None)
+    client.reset()
+    assert backend.connection.ended == "reset"
+    assert len(scenario.log) == 1
+
+
+@pytest.mark.parametrize(
+    ("hook", "status", "fault"),
+    [
+        (lambda exchange: Answer(403, Headers(), b"no"), 403, ""),
+        (lambda exchange: setattr(exchange.response, "status", 200), 500, "hook-failed"),
+    ],
+)
+def test_a_hook_that_lets_no_tunnel_open(play, hook, status, fault):
+    scenario = play(hooked(toml(), Middleware(call=hook, at="client-response")))
+    client, backend = scenario.client(), scenario.backend(ADDRESS)
+    client.send(upgrade())
+    backend.send(SWITCH + b"secret")
+    client.expect_response(status)
+    assert b"secret" not in client.received
+    assert backend.connection.ended == "reset"
+    assert [(record.status, record.fault) for record in scenario.log] == [(status, fault)]
+
+
+def test_a_hook_that_fails_lets_no_tunnel_open(play_once):
+    scenario = play_once(hooked(toml(), Middleware(call=lambda exchange: 1 / 0, at="client-response")))
+    client, backend = scenario.client(), scenario.backend(ADDRESS)
+    client.send(upgrade())
+    backend.send(SWITCH + b"secret")
+    client.expect_response(500)
+    assert b"secret" not in client.received
+    assert backend.connection.ended == "reset"
+    scenario.forget()  # its traceback

@@ -291,6 +291,21 @@ def test_client_certificates():
         assert here.records[-1].fault == "auth-forbidden"
 
 
+def test_another_certificate_does_not_stand_in_the_way_of_a_password():
+    listen = '[[listen]]\nendpoint = "tcp:8443"\ntls = { certificates = ".", client = "client-ca.pem" }'
+    for more, asked in ((BASIC, ["Basic"]), (f"{KEY}, {BASIC}", ["ApiKey", "Basic"])):
+        route = f'upstream = "app"\nauth = {{ client_certificate = "DNS:a.example", {more} }}'
+        config = load_text(toml(route=route, more=listen), base="conf")
+        here = World(evolve(config, listen=config.listen[:1]))
+        client = ClientIdentity("CN=x", ("DNS:b.example",), "0f", "0A", b":MA==:")
+        for options in ({}, {"tls": TlsInfo(version="TLSv1.3", client=client)}):
+            for given in ([], [basic_field("alice", "wrong")]):
+                answer = here.get("/", "a", *given, **options)
+                assert status(answer) == 401
+                assert [value.split()[0] for value in fields(answer, "www-authenticate")] == asked
+            assert status(here.get("/", "a", basic_field("alice", "a"), **options)) == 200
+
+
 # -- several methods
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.h2kit import LISTEN, POST, H2Client
+from tests.h2kit import GET, LISTEN, POST, H2Client
 from tests.kit import ADDRESS, OK, get, post, toml
 
 ROUTE = """upstream = "app"
@@ -61,6 +61,7 @@ def test_sizes_hold_in_http2(play):
     client.data(stream, b"abcdef", ended=True)
     assert client[stream].status == b"413"
     stream = client.begin((*POST, (b"content-type", b"application/xml")), ended=False)
+    client.data(stream, b"<")
     assert client[stream].status == b"415"
     del backend
 
@@ -99,6 +100,44 @@ def test_requests_without_a_body_have_no_type(play_once):
     for request in (get(), post(b""), get(method=b"DELETE")):
         client.send(request)
         client.expect_response(200)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}"])
+@pytest.mark.parametrize("apart", [True, False])
+@pytest.mark.parametrize("route", ["respond = 200", 'upstream = "app"'])
+def test_whether_there_is_a_body_does_not_depend_on_packets(play, body, apart, route):
+    scenario = play(toml(route=f'{route}\ncontent_types = "application/json"'))
+    client, backend = scenario.client(), scenario.backend(ADDRESS)
+    head = get(b"/", CHUNKED, method=b"POST")
+    rest = b"2\r\n{}\r\n0\r\n\r\n" if body else b"0\r\n\r\n"
+    client.send(head if apart else head + rest)
+    if apart:
+        client.expect_nothing()
+        client.send(rest)
+    if body:
+        client.expect_response(415)
+        return
+    if "app" in route:
+        backend.expect_request(b"POST", b"/", b"")
+        backend.send(OK)
+    client.expect_response(200)
+
+
+def test_who_waits_for_100_is_not_asked_for_the_body(play_once):
+    scenario = play_once(toml(route='respond = 200\ncontent_types = "application/json"'))
+    client = scenario.client()
+    client.send(get(b"/", CHUNKED, b"Expect: 100-continue", method=b"POST"))
+    client.expect_response(415)
+
+
+@pytest.mark.parametrize(("body", "status"), [(b"", b"200"), (b"x", b"415")])
+def test_nor_on_frames(play, body, status):
+    scenario = play(LISTEN.replace('upstream = "app"', 'respond = 200\ncontent_types = "application/json"', 1))
+    client = H2Client(scenario.client())
+    stream = client.begin(GET, ended=False)
+    assert not client[stream].heads
+    client.data(stream, body, True)
+    assert client[stream].status == status
 
 
 def test_a_type_may_be_less_than_nothing_is_limited(play_once):

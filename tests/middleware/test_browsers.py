@@ -132,7 +132,17 @@ def test_or_give_way(play_once):
 
 
 @pytest.mark.parametrize(
-    ("policy", "frames"), [(b"Frame-Ancestors https://a", []), (b"default-src x", [b"SAMEORIGIN"])]
+    ("policy", "frames"),
+    [
+        (b"Frame-Ancestors https://a", []),
+        (b"default-src x; frame-ancestors", []),
+        (b"default-src x;frame-ancestors\t'self'", []),
+        (b"default-src x, frame-ancestors 'none'", []),
+        (b"default-src x", [b"SAMEORIGIN"]),
+        (b"default-src x; report-uri /csp/frame-ancestors", [b"SAMEORIGIN"]),
+        (b"default-src x; report-to frame-ancestors", [b"SAMEORIGIN"]),
+        (b"frame-ancestors-x 'self'", [b"SAMEORIGIN"]),
+    ],
 )
 def test_frames_are_said_once(play_once, policy, frames):
     message = asked(

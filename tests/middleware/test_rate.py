@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import evolve
 
 from revproxy.cache.handler import Cache
 from revproxy.config.compile import compile_config
 from revproxy.config.errors import ConfigError
+from revproxy.config.load import load_text
 from revproxy.config.model import Middleware
 from revproxy.config.ratelimit import RateLimit, limit_names
 from revproxy.http.message import ClientIdentity, TlsInfo
+from tests.certificates import authority
 from tests.drive import World
 from tests.h2kit import LISTEN, H2Client
 from tests.kit import ADDRESS, OK, get, hooked, load, ok, toml
@@ -105,9 +107,13 @@ def test_what_it_counts_by() -> None:
     assert statuses(place, 1) + statuses(place, 1, peer="192.0.2.9") == [200, 429]
     place = world('{ rate = "1/h", by = "route" }')
     assert statuses(place, 1) + statuses(place, 1, peer="192.0.2.9") == [200, 429]
-    config = load(toml())
-    limit = RateLimit(rate="1/h", by="client_certificate")
-    place = World(evolve(config, routes=(evolve(config.routes[0], rate_limit=(limit,)),)))
+
+
+def test_it_counts_by_certificates(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_bytes(authority().pem)
+    listen = '[[listen]]\nendpoint = "tcp:8443"\ntls = { certificates = ".", client = "ca.pem" }\n'
+    route = 'upstream = "app"\nrate_limit = { rate = "1/h", by = "client_certificate" }'
+    place = World(load_text(toml(route=route, more=listen), base=str(tmp_path)))
     one, other = (TlsInfo("a", client=ClientIdentity("", (), f"{n:064x}", "0A", b"")) for n in (1, 2))
     assert statuses(place, 2, tls=one) + statuses(place, 1, tls=other) + statuses(place, 2) == [200, 429, 200, 200, 429]
 
