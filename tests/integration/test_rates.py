@@ -19,7 +19,7 @@ enabled = false
 endpoint = "{LISTEN}"
 [[routes]]
 respond = 200
-rate_limit = {{ rate = "RATE/s", by = "route", fields = "off" }}
+rate_limit = {{ rate = "RATE/s", burst = BURST, by = "route", fields = "off" }}
 """
 ASK = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 _STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
@@ -51,7 +51,7 @@ def passes(port: int, seconds: float, clients: int = 8) -> tuple[int, int, float
 )
 def test_a_rate_is_kept(tmp_path: Path, rate: int, seconds: float) -> None:
     config = tmp_path / "revproxy.toml"
-    config.write_text(CONFIG.replace("RATE", str(rate)))
+    config.write_text(CONFIG.replace("RATE", str(rate)).replace("BURST", str(rate // 10)))
     proxy = Proxy(tmp_path, "--config", str(config))
     try:
         passed, refused, took = passes(proxy.port, seconds)
