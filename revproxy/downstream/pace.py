@@ -122,8 +122,10 @@ class PacedWire(Wire):
         self.set_deadline(timeout if rate is None else min(timeout, rate[1]))
 
     def resume_reading(self, why: int) -> None:
+        paused = self._pausing
         super().resume_reading(why)
-        if self._reading_body and not self._pausing:
+        # whoever was not paused had its time: a hook that waits for a body says so with each piece of it
+        if paused and self._reading_body and not self._pausing:
             self._restart_body_clock()
 
     def expired(self) -> None:

@@ -81,6 +81,9 @@ def test_attack(tmp_path: Path, attackers: int, seconds: float) -> None:
         assert len(good.took) > GOOD * seconds * (5 if attackers > 200 else 1)
         assert good.at(0.99) < (SERVED if attackers > 200 else SERVED_SHORT)
         assert most - before < GROWN
+        if attackers > 200:  # whoever is slow is cut, and comes back
+            slow = [kind for kind in accounts if kind.startswith(("idle", "slow-head", "slow-body"))]
+            assert len(slow) == 8 and all(accounts[kind]["gone"] for kind in slow)
         # the log says who was stopped, and by what
         assert {"client-h2-flood", "client-gone", "rate-limited"} & words.keys()  # what came first of many requests
         assert {"client-head-too-large", "no-route"} <= faults.keys()
