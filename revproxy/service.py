@@ -158,6 +158,8 @@ class ReverseProxyService(MultiService):
 
     def privilegedStartService(self) -> None:
         super().privilegedStartService()
+        if self.owns_process:
+            self._take_signals()  # before anybody can know that it is there: a SIGHUP would end it
         if self.access_log is not None and self._log_folder is not None and not os.path.isdir(self._log_folder):
             why = f"access_log.path: no folder {self._log_folder!r}"
             self._give_up(why, FileNotFoundError(why))
@@ -179,7 +181,9 @@ class ReverseProxyService(MultiService):
         for part in self.engine.table.live:
             part.start()
         if self.owns_process:
-            self._own_process()
+            # what is there now stays: the collector need not walk it again and again
+            gc.collect()
+            gc.freeze()
 
     def _listen(self) -> None:
         if self._listening:
@@ -235,7 +239,7 @@ class ReverseProxyService(MultiService):
             raise SystemExit(f"revproxy: {why}")
         raise error
 
-    def _own_process(self) -> None:
+    def _take_signals(self) -> None:
         if threading.current_thread() is not threading.main_thread():
             return
         if hasattr(signal, "SIGHUP"):
@@ -243,9 +247,6 @@ class ReverseProxyService(MultiService):
             self._undo.append(lambda: _restore(signal.SIGHUP, before))
         if self.access_log is not None:
             self._undo.append(install_reopen_signal(self.access_log))
-        # What is there now stays: the collector need not walk it again and again.
-        gc.collect()
-        gc.freeze()
 
     # -- stopping
 

@@ -103,7 +103,9 @@ def test_time_grows_with_the_text_only(rule: Rule) -> None:
 
     for piece in hostile(rule):
         short, long = (piece * (size // len(piece)) for size in (2_000, 16_000))
-        if matcher.search(long) is None:
+        before = time.process_time()
+        found = matcher.search(long)
+        if found is None and time.process_time() - before > 30 * 0.0005:  # else it is below the bound, whatever it is
             assert took(long) < 30 * max(took(short), 0.0005), piece
 
 
