@@ -44,8 +44,8 @@ SECRET = frozenset((
     b"x-session-token", b"x-amz-security-token", b"x-vault-token", b"x-gitlab-token", b"x-goog-api-key",
     b"x-functions-key",
 ))  # fmt: skip
-#: Harmless agents, lines of cookies and values of other fields that are remembered, each: few agents are seen often,
-#: and clients send the same cookies and Referer again. Longer ones are looked at each time.
+#: Harmless paths, agents, lines of cookies and values of other fields that are remembered, each: few paths and agents
+#: are seen often, and clients send the same cookies and Referer again. Longer ones are looked at each time.
 _REMEMBERED, _LONG = 2048, 300
 # What a field is looked at as.
 _VALUE, _LINK, _COOKIE, _AGENT = 1, 2, 3, 4
@@ -88,7 +88,7 @@ class RuleSet:
 
     __slots__ = (
         "_agent", "_agents", "_body", "_cookies", "_files", "_header", "_header_signs", "_jars", "_kinds",
-        "_line_signs", "_path", "_path_signs", "_query", "_values",
+        "_line_signs", "_path", "_path_signs", "_paths", "_query", "_values",
     )  # fmt: skip
 
     def __init__(
@@ -116,6 +116,7 @@ class RuleSet:
         self._header_signs = _signs(self._header)
         self._agents: dict[bytes, None] = {}
         self._jars: dict[bytes, None] = {}
+        self._paths: dict[bytes, None] = {}
         self._values: dict[bytes, None] = {}
         self._kinds = _Kinds()
 
@@ -144,9 +145,12 @@ class RuleSet:
                 size += len(f[1])
         if len(path) + len(line) + len(values) > GLANCED:
             return size + len(path) + len(line) + len(values)
-        signs = self._path_signs
-        if signs is None or signs.seen(unquoted(path).lower()):
-            size += len(path)
+        if path not in self._paths:
+            signs = self._path_signs
+            if signs is None or signs.seen(unquoted(path).lower()):
+                size += len(path)
+            else:
+                self._remember(self._paths, path)
         if line:
             signs = self._line_signs
             if signs is None or b"\\" in line or signs.seen(unquoted(line).lower()):

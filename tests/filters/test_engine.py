@@ -82,6 +82,15 @@ def test_agents_that_are_remembered_are_bounded() -> None:
         assert found(b"/", (b"User-Agent", b"sqlmap/1.0"), rules=rules).score == 5
 
 
+def test_paths_that_are_remembered_are_bounded_and_harmless() -> None:
+    rules = RuleSet()
+    for number in range(3000):
+        assert not found(b"/page/%d" % number, rules=rules)
+        assert found(b"/%d/.git/config" % number, rules=rules).score >= 5
+    assert len(rules._paths) <= 2048 and not any(b".git" in path for path in rules._paths)
+    assert found(b"/page/2999?q=%3Cscript%3E", rules=rules).score >= 5
+
+
 def test_what_is_over_a_bound_is_said_and_looked_at_as_one() -> None:
     report = found(b"/?" + b"&".join([b"a=%27"] * IN_HEAD) + b"&y&z=%3Cscript")
     assert report.uninspected == [f"query parameters after the first {IN_HEAD}, but as one text"]
